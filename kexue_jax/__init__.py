@@ -1,0 +1,1 @@
+"""Techniques of the blog Scientific Spaces (kexue.fm) for JAX."""

@@ -1,0 +1,1 @@
+"""Models as nnx modules, and the one door between them and pure functions."""
