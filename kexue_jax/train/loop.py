@@ -1,0 +1,630 @@
+"""The one loop: any task, any optax transform, from the first step to the report.
+
+What happens at a step is a function of the step alone: its batch, its randomness, whether
+it is logged, evaluated or saved. So a run that is killed and started again ends with the
+same parameters and the same rows, bit for bit, as one that was left alone.
+"""
+
+import contextlib
+import hashlib
+import statistics
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+import optax
+
+from kexue_jax.train import parallel
+from kexue_jax.train.checkpoint import Checkpoints, SaveError
+from kexue_jax.train.prefetch import Prefetch
+from kexue_jax.train.rows import Rows
+from kexue_jax.train.step import State, culprits, init_state, make_step
+from kexue_jax.train.stop import Interrupted, StopRequest
+from kexue_jax.train.watchdog import Watchdog
+
+RUN_AHEAD = 2  # steps that may be under way on the devices
+
+
+@dataclass(frozen=True)
+class Options:
+    """How long, how often and how carefully the loop runs; all in steps.
+
+    Attributes:
+      steps: updates to make; 0 evaluates what `init` gives.
+      seed: of the parameters and of everything drawn in a step.
+      micro_batches: parts that each batch is split into; one step stays one update.
+      compute_dtype: ``float32`` or ``bfloat16``, inside the loss.
+      log_every, eval_every, save_every: intervals; the last step is always logged,
+        evaluated and saved. No `eval_every` evaluates at the start and the end.
+      keep: how many of the newest checkpoints stay.
+      best: the score whose best checkpoint is kept and reported, if any.
+      best_mode: ``min`` or ``max``.
+      patience: evaluations without a better `best` after which the run ends.
+      max_skips: updates in a row that are passed over because something in them is not
+        finite; one more stops the run. 0 stops at the first.
+      spike_factor: a logged loss above this many medians of the rows before it rolls
+        the run back to a checkpoint from before it, and passes over the batches since.
+      spike_window: how many logged rows the median is over.
+      max_rollbacks: rollbacks in all; one more stops the run.
+      on_save_failure: ``stop``, or ``continue`` to try again at the next save.
+      prefetch: batches made ahead.
+      hang_seconds: time without a step (or 20 median steps, if longer) after which the
+        process ends.
+    """
+
+    steps: int
+    seed: int = 0
+    micro_batches: int = 1
+    compute_dtype: str = "float32"
+    log_every: int = 10
+    eval_every: int | None = None
+    save_every: int = 500
+    keep: int = 2
+    best: str | None = None
+    best_mode: str = "min"
+    patience: int | None = None
+    max_skips: int = 0
+    spike_factor: float | None = None
+    spike_window: int = 20
+    max_rollbacks: int = 3
+    on_save_failure: str = "stop"
+    prefetch: int = 2
+    hang_seconds: float = 300.0
+
+    def __post_init__(self):
+        least = dict(
+            steps=0, log_every=1, save_every=1, keep=1, max_skips=0, prefetch=1
+        )
+        least |= dict(micro_batches=1, spike_window=1, max_rollbacks=0)
+        least |= dict(eval_every=1, patience=1)
+        for name, bound in least.items():
+            value = getattr(self, name)
+            if value is not None and value < bound:
+                raise ValueError(f"{name} must be at least {bound}, got {value}")
+        choices = dict(best_mode=("min", "max"), on_save_failure=("stop", "continue"))
+        choices |= dict(compute_dtype=("float32", "bfloat16"))
+        for name, words in choices.items():
+            if getattr(self, name) not in words:
+                raise ValueError(
+                    f"{name} must be one of {words}, got {getattr(self, name)!r}"
+                )
+        if self.patience is not None and self.best is None:
+            raise ValueError("patience needs best, the score that it waits for")
+        if self.spike_factor is not None and self.spike_factor <= 1:
+            raise ValueError(f"spike_factor must be above 1, got {self.spike_factor}")
+
+
+class Outcome(NamedTuple):
+    """How a run ended: ``finished``, ``stopped early``, ``preempted`` or ``halted``."""
+
+    status: str
+    step: int
+    state: State
+    rows: list[dict[str, Any]]
+    reason: str = ""
+
+
+class Halted(RuntimeError):
+    """The run cannot go on: something stays non-finite, or spikes keep coming.
+
+    `whole` says that the state is one to keep.
+    """
+
+    def __init__(self, message: str, *, whole: bool):
+        super().__init__(message)
+        self.whole = whole
+
+
+@dataclass
+class Watchers:
+    """Those who look on: trackers, the progress line, a log for people, a profiler.
+
+    `profile` is the first and the last step of a trace, which lies in ``profile``.
+    `schedules` are functions of the step whose values are logged, such as the learning
+    rate.
+    """
+
+    writers: Sequence[Any] = ()
+    progress: Any = None
+    log: Callable[[str], None] = lambda line: None
+    schedules: Mapping[str, Callable] = field(default_factory=dict)
+    profile: tuple[int, int] | None = None
+
+
+def best_of(rows: Sequence[Mapping], name: str, mode: str) -> tuple[int, int] | None:
+    """Returns the step with the best value of a score and the evaluations since.
+
+    The first of equals is best; rows without the score do not count.
+    """
+    best, since = None, 0
+    for row in rows:
+        value = row.get(name)
+        if value is None:
+            since += name in row
+            continue
+        if best is None or (value < best[1] if mode == "min" else value > best[1]):
+            best, since = (row["step"], value), 0
+        else:
+            since += 1
+    return None if best is None else (best[0], since)
+
+
+def is_spike(rows: Sequence[Mapping], factor: float, window: int) -> bool:
+    """Returns whether the last logged loss is above `factor` medians of those before."""
+    losses = [row["loss"] for row in rows if row.get("loss") is not None]
+    before = losses[-1 - window : -1]
+    return len(before) >= max(1, window // 2) and losses[-1] > factor * abs(
+        statistics.median(before)
+    )
+
+
+def evaluated_params(state: State) -> Any:
+    """Returns the average of the weights, if the optimizer keeps one, or the weights."""
+    averages = optax.tree.get_all_with_path(state.opt_state, "average")
+    if len(averages) > 1:
+        raise ValueError(f"{len(averages)} transforms keep an average; which counts?")
+    return averages[0][1] if averages else state.params
+
+
+def abstract_state(task: Any, tx: Any, seed: int, layout: parallel.Layout) -> State:
+    """Returns shape, dtype and sharding of every leaf; computes nothing."""
+    shapes = jax.eval_shape(partial(init_state, task, tx, seed))
+    return jax.tree.map(
+        lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s),
+        shapes,
+        parallel.place_state(shapes, layout),
+    )
+
+
+def compile_step(
+    task: Any,
+    tx: Any,
+    options: Options,
+    layout: parallel.Layout,
+    like: State,
+    batch: Any,
+    wrap: Sequence[Callable] = (),
+) -> Any:
+    """Returns the step compiled for a batch's shapes, with its cost analysis."""
+    step = make_step(
+        task,
+        tx,
+        seed=options.seed,
+        wrap=wrap,
+        micro_batches=options.micro_batches,
+        compute_dtype=options.compute_dtype,
+        max_skips=options.max_skips,
+        axis_name="data" if layout.mode == "pmap" else None,
+    )
+    shardings = jax.tree.map(lambda x: x.sharding, like)
+    return parallel.parallel_step(step, layout, shardings).lower(like, batch).compile()
+
+
+def fit(
+    task: Any,
+    tx: optax.GradientTransformation,
+    options: Options,
+    *,
+    workdir: Path,
+    layout: parallel.Layout | None = None,
+    wrap: Sequence[Callable] = (),
+    watchers: Watchers | None = None,
+    allow_data_change: bool = False,
+) -> Outcome:
+    """Runs a task to its end, from the newest checkpoint in `workdir` if there is one.
+
+    Args:
+      task: see `step.Task`.
+      tx: any optax transform.
+      options: see `Options`.
+      workdir: takes ``scores.jsonl`` (the same bytes for the same run), ``timing.jsonl``,
+        ``incidents.jsonl`` (what was skipped or rolled back) and ``checkpoints``.
+      layout: mesh and placement; default all devices, data split.
+      wrap: functions from loss to loss.
+      watchers: those who look on.
+      allow_data_change: goes on although the task's data are others than before.
+
+    Returns:
+      How it ended, with the state and all rows.
+
+    Raises:
+      CheckpointError: if no checkpoint may be gone on from.
+      SaveError, OSError: if nothing can be written; the checkpoints before are whole.
+    """
+    with contextlib.ExitStack() as stack:
+        run = _Run(task, tx, options, Path(workdir), layout, wrap, watchers)
+        run.stop = stack.enter_context(StopRequest())
+        run.dog = stack.enter_context(Watchdog(options.hang_seconds))
+        stack.callback(run.close)
+        return run.go(allow_data_change)
+
+
+class _Run:
+    """The state of one call of `fit`."""
+
+    stop: StopRequest
+    dog: Watchdog
+
+    def __init__(self, task, tx, options, workdir, layout, wrap, watchers):
+        self.task, self.tx, self.options, self.wrap = task, tx, options, wrap
+        self.layout = layout or parallel.make_layout()
+        self.watch = watchers or Watchers()
+        self.workdir, chief = workdir, jax.process_index() == 0
+        self.scores = Rows(workdir / "scores.jsonl", enabled=chief)
+        self.timing = Rows(workdir / "timing.jsonl", enabled=chief)
+        self.incidents = Rows(workdir / "incidents.jsonl", enabled=chief)
+        self.under_way: deque = deque()
+        self.compiled: dict = {}
+        self.prefetch: Prefetch | None = None
+        self.tracing = False
+        self.saved_at: int | None = None
+        self.in_row = 0
+        self.started, self.elsewhere = time.monotonic(), 0.0
+
+    # From start to end
+
+    def go(self, allow_data_change: bool) -> Outcome:
+        fingerprint = getattr(self.task, "fingerprint", dict)()
+        self.checkpoints = Checkpoints(
+            self.workdir / "checkpoints",
+            keep=self.options.keep,
+            data=fingerprint,
+            allow_data_change=allow_data_change,
+            log=self.watch.log,
+        )
+        self.like = abstract_state(self.task, self.tx, self.options.seed, self.layout)
+        with self._meanwhile("restoring"):
+            notes = self._start()
+        try:
+            self._row_of(self.step, notes.get("row", {}))
+            status, reason = self._train(), ""
+        except Interrupted:
+            status, reason = "preempted", "asked to stop"
+        except Halted as halted:
+            status, reason = "halted", str(halted)
+            if not halted.whole:
+                self.checkpoints.wait()
+                return Outcome(status, self.step, self.state, self.scores.rows, reason)
+        self._finish_saving()
+        return Outcome(status, self.step, self.state, self.scores.rows, reason)
+
+    def _start(self) -> Mapping[str, Any]:
+        """Restores or makes the state; rows after its step are dropped."""
+        restored = self.checkpoints.restore(self.like)
+        if restored is None:
+            make = partial(init_state, self.task, self.tx, self.options.seed)
+            shardings = jax.tree.map(lambda x: x.sharding, self.like)
+            self.state, self.step = jax.jit(make, out_shardings=shardings)(), 0
+            notes = {}
+        else:
+            self.state, self.step, notes = restored.state, restored.step, restored.notes
+            self.saved_at = self.step
+            self.watch.log(f"going on from the checkpoint of step {self.step}")
+        self.scores.cut(self.step)
+        self._forget_later_rollbacks()
+        self.pending: dict[str, Any] = {}
+        self.shown = (self.step, 0.0)
+        self._protect_best()
+        return notes
+
+    def _forget_later_rollbacks(self) -> None:
+        """Drops the rollbacks that this state has yet to make again."""
+        made = int(self.state.counters["rollbacks"])
+        backs = [row for row in self.incidents.rows if row["event"] == "rolled back"]
+        for row in backs[made:]:
+            self.incidents.rows.remove(row)
+        self.incidents.cut(self.step)
+
+    def _train(self) -> str:
+        """Makes the steps that are left."""
+        self._read_counters()
+        self._open_prefetch()
+        while self.step < self.options.steps:
+            if self._patience_is_over():
+                return "stopped early"
+            if self.stop.at(self.step):
+                raise Interrupted
+            self._trace()
+            batch = self.prefetch.take(self.step)
+            step = self._compiled(batch)
+            self.state, scores = step(self.state, batch)
+            self.step += 1
+            self.under_way.append((self.step, scores))
+            if len(self.under_way) > RUN_AHEAD:
+                self._settle()
+            self.dog.beat()
+            self._notice_failed_save()
+            if self._is_due(self.options.log_every) or self._is_eval():
+                while self.under_way:
+                    self._settle()
+                self._row_of(self.step, self._plain(scores))
+            elif self._is_due(self.options.save_every):
+                while self.under_way:
+                    self._settle()
+                self._save({})
+            elif self.watch.progress:
+                self.watch.progress.update(self.step, None)
+        while self.under_way:
+            self._settle()
+        return "stopped early" if self._patience_is_over() else "finished"
+
+    def _is_due(self, every: int | None) -> bool:
+        last = self.step == self.options.steps
+        return last or (every is not None and self.step % every == 0)
+
+    def _is_eval(self) -> bool:
+        return self.step == 0 or self._is_due(self.options.eval_every)
+
+    # One row: log, save, evaluate, write
+
+    def _row_of(self, step: int, trained: Mapping[str, Any]) -> None:
+        """Writes the row of a step: what training gave, then what evaluation gives.
+
+        The checkpoint of the step carries what training gave, so that a run killed while
+        it evaluates can write the same row.
+        """
+        written = self.scores.rows and self.scores.rows[-1]["step"] == step
+        if written or not (trained or self._is_eval()):
+            return
+        row = {"step": step, **trained}
+        if step and self._is_due(self.options.save_every):
+            self._save(trained)
+        if self._is_eval():
+            self.pending = dict(trained)
+            row |= self._evaluate()
+        self.scores.append(row)
+        self.pending = {}
+        self._show(row)
+        if self._protect_best() == step and self.saved_at != step:
+            self._save(trained)
+        factor, window = self.options.spike_factor, self.options.spike_window
+        if factor and trained and is_spike(self.scores.rows, factor, window):
+            self._roll_back()
+
+    def _plain(self, scores: Mapping[str, Any]) -> dict[str, float]:
+        """One step's scores as numbers, with the schedules' values."""
+        got = {name: float(x) for name, x in jax.device_get(scores).items()}
+        got.pop("nonfinite")
+        for name, schedule in self.watch.schedules.items():
+            got[name] = float(schedule(self.step - 1))
+        return got
+
+    def _evaluate(self) -> dict[str, float]:
+        params = evaluated_params(self.state)
+        with self._meanwhile("evaluating"):
+            with self.stop.interruptible():
+                scores = self.task.evaluate(params, self.state.extras)
+            return {name: float(value) for name, value in scores.items()}
+
+    @contextlib.contextmanager
+    def _meanwhile(self, phase: str) -> Iterator[None]:
+        """Does something other than training; it does not count for the speed."""
+        before = time.monotonic()
+        progress = self.watch.progress
+        with self.dog.phase(phase), progress.pause() if progress else nullcontext():
+            yield
+        self.elsewhere += time.monotonic() - before
+
+    def _show(self, row: Mapping[str, Any]) -> None:
+        seconds = time.monotonic() - self.started
+        training, steps = seconds - self.elsewhere, row["step"] - self.shown[0]
+        rate = steps / max(training - self.shown[1], 1e-9)
+        self.shown = (row["step"], training)
+        time_row = {"step": row["step"], "seconds": round(seconds, 3)}
+        if steps > 0:
+            time_row |= {"steps_per_second": round(rate, 3), "phase": "train"}
+        self.timing.append(time_row)
+        numbers = {k: v for k, v in row.items() if k != "step"}
+        for writer in self.watch.writers:
+            writer.write(row["step"], numbers)
+        if self.watch.progress:
+            self.watch.progress.update(row["step"], numbers)
+
+    # Saving
+
+    def _save(self, trained: Mapping[str, Any]) -> None:
+        """Starts a checkpoint; the rows before it are on the disk first."""
+        if self.saved_at == self.step:
+            return
+        self.scores.sync()
+        with self._meanwhile("saving"):
+            try:
+                self.checkpoints.save(self.step, self.state, {"row": dict(trained)})
+            except SaveError as error:
+                self._save_failed(error)
+                return
+        self.saved_at = self.step
+
+    def _notice_failed_save(self) -> None:
+        """Notices a save that failed in the background."""
+        try:
+            self.checkpoints.check()
+        except SaveError as error:
+            self._save_failed(error)
+
+    def _save_failed(self, error: SaveError) -> None:
+        if self.options.on_save_failure == "stop":
+            raise error
+        self.saved_at = None
+        self.watch.log(f"ALARM: {error}; trying again at the next save")
+        self.incidents.append({"step": self.step, "event": "save failed"})
+
+    def _finish_saving(self) -> None:
+        """Saves the last state, unless it is saved, and waits until it is whole."""
+        self.under_way.clear()
+        self._save(self.pending)
+        with self._meanwhile("saving"):
+            self.checkpoints.wait()
+            if jax.process_index() == 0:
+                self.checkpoints.prune()
+
+    def _protect_best(self) -> int | None:
+        """Keeps the checkpoint of the best evaluation; returns its step."""
+        if self.options.best is None:
+            return None
+        best = best_of(self.scores.rows, self.options.best, self.options.best_mode)
+        if best is None:
+            last = self.scores.rows[-1] if self.scores.rows else {}
+            if any("/" in name for name in last):
+                names = ", ".join(name for name in last if name != "step")
+                raise ValueError(
+                    f"best = {self.options.best!r} is no score; there are {names}"
+                )
+            return None
+        self.checkpoints.protected = {best[0]}
+        return best[0]
+
+    def _patience_is_over(self) -> bool:
+        if self.options.patience is None or self.options.best is None:
+            return False
+        best = best_of(self.scores.rows, self.options.best, self.options.best_mode)
+        return best is not None and best[1] >= self.options.patience
+
+    # What may go wrong
+
+    def _settle(self) -> None:
+        """Waits for the oldest step under way and notes if it was not finite."""
+        step, scores = self.under_way.popleft()
+        place = int(scores["nonfinite"])
+        if place < 0:
+            self.in_row = 0
+            return
+        self.in_row += 1
+        what = culprits(self.like)[place]
+        batch = step - 1 + self.offset
+        self.incidents.append(
+            {
+                "step": step,
+                "event": "not finite",
+                "first": what,
+                "loss": float(scores["loss"]),
+                "batch": batch,
+                **_examples(self.task.batch(batch)),
+            }
+        )
+        self.watch.log(f"step {step} is not finite, first in {what}; it was not made")
+        if self.in_row > self.options.max_skips:
+            zero = jax.tree.map(lambda x: x * 0, self.state.counters["skipped_in_row"])
+            counters = self.state.counters | {"skipped_in_row": zero}
+            self.state = self.state._replace(counters=counters)
+            self.step = int(self.state.step)
+            raise Halted(
+                f"step {step} is not finite, first in {what}, after "
+                f"{self.in_row - 1} skipped before it (max_skips = "
+                f"{self.options.max_skips}); the state is that of step {self.step}",
+                whole=True,
+            )
+
+    def _roll_back(self) -> None:
+        """Goes back before a spike, and passes over the batches since."""
+        spiked = self.step
+        counters = self.state.counters
+        made = int(counters["rollbacks"]) + 1
+        if made > self.options.max_rollbacks:
+            raise Halted(
+                f"the loss spiked at step {spiked}, after {made - 1} rollbacks",
+                whole=False,
+            )
+        self.checkpoints.wait()
+        before = spiked - self.options.log_every
+        restored = self.checkpoints.restore(
+            self.like, before=before, every=self.options.save_every
+        )
+        if restored is None:
+            raise Halted(
+                f"the loss spiked at step {spiked}, before any checkpoint", whole=False
+            )
+        self.checkpoints.roll_back(restored.step)
+        offset = self.offset + spiked - restored.step
+        plain = {"rollbacks": np.int32(made), "offset": np.int32(offset)}
+        counters = restored.state.counters | parallel.place_whole(plain, self.layout)
+        self.state = restored.state._replace(counters=counters)
+        self.step = self.saved_at = restored.step
+        self.scores.cut(self.step)
+        self.incidents.append(
+            {"step": self.step, "event": "rolled back", "from": spiked}
+        )
+        self.watch.log(f"the loss spiked at step {spiked}: back to step {self.step}")
+        self._read_counters()
+        self._open_prefetch()
+
+    def _read_counters(self) -> None:
+        counters = jax.device_get(self.state.counters)
+        self.offset = int(counters["offset"])
+        self.in_row = int(counters["skipped_in_row"])
+
+    # Input, compilation, profile
+
+    def _open_prefetch(self) -> None:
+        if self.prefetch:
+            self.prefetch.close()
+        offset = self.offset
+        self.prefetch = Prefetch(
+            lambda step: parallel.place_batch(
+                self.task.batch(step + offset), self.layout
+            ),
+            self.step,
+            self.options.steps,
+            depth=self.options.prefetch,
+        )
+
+    def _compiled(self, batch: Mapping[str, Any]) -> Any:
+        """The step compiled for these shapes; most runs have one."""
+        key = tuple((name, x.shape, x.dtype) for name, x in batch.items())
+        if key not in self.compiled:
+            with self._meanwhile("compiling"), self.stop.interruptible():
+                made = compile_step(
+                    self.task,
+                    self.tx,
+                    self.options,
+                    self.layout,
+                    self.like,
+                    batch,
+                    self.wrap,
+                )
+            self.compiled[key] = made
+        return self.compiled[key]
+
+    def _trace(self) -> None:
+        if self.watch.profile is None:
+            return
+        first, last = self.watch.profile
+        if self.step == first:
+            jax.profiler.start_trace(str(self.workdir / "profile"))
+            self.tracing = True
+        elif self.step == last and self.tracing:
+            self._end_trace()
+
+    def _end_trace(self) -> None:
+        jax.block_until_ready(self.state)
+        jax.profiler.stop_trace()
+        self.tracing = False
+        self.watch.log(f"the profile lies in {self.workdir / 'profile'}")
+
+    def close(self) -> None:
+        """Ends threads and closes files."""
+        if self.tracing:
+            self._end_trace()
+        if self.prefetch:
+            self.prefetch.close()
+        for rows in (self.scores, self.timing, self.incidents):
+            rows.close()
+        if self.watch.progress:
+            self.watch.progress.close()
+
+
+def _examples(batch: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    """What identifies the examples of a batch: their index, or a hash."""
+    if "index" in batch:
+        return {"examples": np.asarray(batch["index"]).tolist()}
+    digest = hashlib.sha256()
+    for name in sorted(batch):
+        digest.update(np.ascontiguousarray(batch[name]).tobytes())
+    return {"sha256": digest.hexdigest()}
