@@ -22,8 +22,15 @@ class BuildError(ValueError):
 
 
 def nearest(word: str, words: Collection[str]) -> str:
-    """Returns ``"; did you mean 'x'?"``, or an empty string if nothing is near."""
-    near = difflib.get_close_matches(word, list(words), n=1, cutoff=0.6)
+    """Returns ``"; did you mean 'x'?"``, or an empty string if nothing is near.
+
+    Of dotted paths the last names are compared too, which people remember best.
+    """
+    near = difflib.get_close_matches(word, list(words), n=1, cutoff=0.75)
+    if not near:
+        lasts = {name.rpartition(".")[2]: name for name in words}
+        last = difflib.get_close_matches(word.rpartition(".")[2], list(lasts), n=1)
+        near = [lasts[name] for name in last]
     return f"; did you mean {near[0]!r}?" if near else ""
 
 

@@ -304,13 +304,10 @@ class Checkpoints:
                 continue
             folder = self.path(step)
             try:
-                manifest = json.loads((folder / "manifest.json").read_text("utf-8"))
-                reason = _damage(folder, manifest)
-            except (OSError, ValueError, KeyError, TypeError) as error:
-                reason, manifest = f"its manifest cannot be read ({error})", {}
-            if reason:
-                tried.append(f"step {step}: {reason}")
-                self.log(f"the checkpoint of step {step} is damaged: {reason}")
+                manifest = read_manifest(folder)
+            except CheckpointError as error:
+                tried.append(f"step {step}: {error}")
+                self.log(str(error))
                 continue
             self._check_fits(step, manifest, like)
             self._set_aside(tried, step)
@@ -357,6 +354,11 @@ class Checkpoints:
         if changed:
             self.log(f"going on from step {step} with other data:\n  {changed}")
 
+    def verify(self, step: int, like: Any) -> None:
+        """Raises `CheckpointError` unless a step is whole and of this run's shape."""
+        manifest = read_manifest(self.path(step))
+        self._check_fits(step, manifest, _flat(like))
+
     def read(self, step: int, like: Any) -> Restored:
         """Returns the checkpoint of a step, unchecked, placed as `like` says."""
         from orbax.checkpoint import v1 as ocp
@@ -375,6 +377,22 @@ class Checkpoints:
         return Restored(step, jax.tree.unflatten(tree, empty), manifest["notes"])
 
 
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """Returns the manifest of one checkpoint, whose files are as it says.
+
+    Raises:
+      CheckpointError: if the folder is no checkpoint, or is damaged.
+    """
+    try:
+        manifest = json.loads((folder / "manifest.json").read_text("utf-8"))
+        reason = _damage(folder, manifest)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(f"{folder} is no whole checkpoint: {error!r}") from error
+    if reason:
+        raise CheckpointError(f"{folder} is damaged: {reason}")
+    return manifest
+
+
 def read_arrays(folder: Path, prefixes: Iterable[str] = ("params/",)) -> dict[str, Any]:
     """Returns arrays of one checkpoint by path, on the host, whatever device made them.
 
@@ -388,18 +406,14 @@ def read_arrays(folder: Path, prefixes: Iterable[str] = ("params/",)) -> dict[st
     from orbax.checkpoint import v1 as ocp
 
     folder = Path(folder)
-    try:
-        manifest = json.loads((folder / "manifest.json").read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{folder} is no whole checkpoint: {error}") from error
-    if reason := _damage(folder, manifest):
-        raise CheckpointError(f"{folder} is damaged: {reason}")
+    manifest = read_manifest(folder)
     here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
     wanted = {}
     for name, text in manifest["leaves"].items():
         dtype, _, shape = text.partition("[")
         dims = tuple(int(n) for n in shape.rstrip("]").split(",") if n)
-        if name.startswith(tuple(prefixes)) and 0 not in dims:
+        number = not dtype.startswith("key<")  # keys are no numbers to look at
+        if number and name.startswith(tuple(prefixes)) and 0 not in dims:
             wanted[name] = jax.ShapeDtypeStruct(dims, dtype, sharding=here)
     return {
         name: np.asarray(x) for name, x in ocp.load(folder / "state", wanted).items()

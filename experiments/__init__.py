@@ -1,0 +1,1 @@
+"""Commands: run an experiment, check claims."""
