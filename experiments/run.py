@@ -96,10 +96,11 @@ def main(argv: Sequence[str]) -> int:
 
 def _run(parsed, values, profile, argv) -> int:
     from experiments import dry_run, runner
+    from kexue_jax.build import BuildError
     from kexue_jax.train.checkpoint import CheckpointError, SaveError
     from kexue_jax.train.lock import Locked
 
-    experiment = parsed.experiment
+    experiment = parsed.experiment._replace(trust=tuple(values.trust))
     marks = [*parsed.overrides, *(["smoke"] if values.smoke else [])]
     workdir = Path(values.workdir or runner.default_workdir(experiment, marks))
     command = ["python", "-m", "experiments.run", *argv]
@@ -120,10 +121,8 @@ def _run(parsed, values, profile, argv) -> int:
         return command_line.leave(error, EXIT_HALTED)
     except (SaveError, OSError) as error:
         return command_line.leave(error, EXIT_DISK)
-    except (CheckpointError, Locked, ValueError, ModuleNotFoundError) as error:
-        if isinstance(error, runner.ConfigError | CheckpointError | Locked):
-            return command_line.leave(error, command_line.EXIT_CONFIG)
-        raise
+    except (runner.ConfigError, BuildError, CheckpointError, Locked) as error:
+        return command_line.leave(error, command_line.EXIT_CONFIG)
     if outcome.status == "preempted":
         again = shlex.join(command)
         print(f"stopped at step {outcome.step}; to go on: {again}", file=sys.stderr)

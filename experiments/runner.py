@@ -11,6 +11,7 @@ import shlex
 import subprocess
 import sys
 import time
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
@@ -22,7 +23,7 @@ import optax
 from ml_collections import ConfigDict
 from ml_collections.config_dict import placeholder
 
-from kexue_jax.build import TRUSTED, build, nearest
+from kexue_jax.build import TRUSTED, BuildError, build, nearest
 from kexue_jax.train import parallel, report
 from kexue_jax.train.checkpoint import (
     CheckpointError,
@@ -61,7 +62,7 @@ class Experiment(NamedTuple):
     """A config and where it came from.
 
     `trusted` is false for one read from a run directory, which may name only packages
-    of an allow-list.
+    of an allow-list, and of `trust`.
     """
 
     config: ConfigDict
@@ -69,6 +70,12 @@ class Experiment(NamedTuple):
     variant: str
     module: ModuleType | None
     trusted: bool
+    trust: tuple[str, ...] = ()
+
+    @property
+    def allow(self) -> tuple[str, ...] | None:
+        """The packages that it may name, or None for all."""
+        return None if self.trusted else (*TRUSTED, *self.trust)
 
     @property
     def name(self) -> str:
@@ -286,10 +293,23 @@ def make_objects(experiment: Experiment) -> Objects:
 
     Raises:
       BuildError: if a name leads nowhere or its arguments do not fit.
-      ConfigError, ValueError: if the loop's own fields do not.
+      ConfigError: if the loop's own fields do not, or what is built refuses a value.
     """
+    try:
+        return _make_objects(experiment)
+    except (BuildError, ConfigError):
+        raise
+    except (TypeError, ValueError) as error:
+        where = traceback.extract_tb(error.__traceback__)[-1]
+        notes = "".join(f"\n  {note}" for note in getattr(error, "__notes__", ()))
+        raise ConfigError(
+            f"{error}{notes}\n  (in {Path(where.filename).name}:{where.lineno})"
+        ) from error
+
+
+def _make_objects(experiment: Experiment) -> Objects:
     config = experiment.config.to_dict()
-    allow = None if experiment.trusted else TRUSTED
+    allow = experiment.allow
     names = [field.name for field in dataclasses.fields(Options)]
     lacking = [name for name in ("steps", "task") if name not in config]
     if lacking:
@@ -548,7 +568,7 @@ def _run(
 
 def _writers(experiment: Experiment, workdir: Path) -> list[Any]:
     """The trackers that a config names, at the step where the run goes on."""
-    allow = None if experiment.trusted else TRUSTED
+    allow = experiment.allow
     section = experiment.config.writers.to_dict()
     made = build(section, where="config.writers", allow=allow)
     steps = Checkpoints(workdir / "checkpoints").steps()
@@ -647,8 +667,15 @@ class Loaded(NamedTuple):
         return self.task.predict(self.params, self.extras, inputs)
 
 
-def load(workdir: Path, *, step: int | None = None) -> Loaded:
+def load(
+    workdir: Path, *, step: int | None = None, trust: Sequence[str] = ()
+) -> Loaded:
     """Returns a run from its directory: the best checkpoint, the last, or one of a step.
+
+    Args:
+      workdir: the run directory.
+      step: of the checkpoint; default the best, if the run names a score, or the last.
+      trust: packages that its config may name beside our own.
 
     Raises:
       ConfigError, BuildError: if its config cannot be used.
@@ -656,6 +683,7 @@ def load(workdir: Path, *, step: int | None = None) -> Loaded:
     """
     workdir = Path(workdir)
     experiment = load_config(str(workdir / "config.json"))
+    experiment = experiment._replace(trust=tuple(trust))
     experiment.config.mesh = defaults().mesh  # of this machine, not of the run's
     experiment.config.mesh.data = 1
     objects = make_objects(experiment)

@@ -1,0 +1,29 @@
+"""Eight CPU devices, a compilation cache of this machine, and keys for every test."""
+
+import functools
+import itertools
+import os
+from pathlib import Path
+
+# Before jax is imported. NPROC: with fewer threads than devices a loop can deadlock.
+os.environ["NPROC"] = "32"
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+os.environ["XLA_FLAGS"] = (
+    os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
+)
+
+import jax
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+CACHE = ROOT / ".cache" / "jax"
+
+jax.config.update("jax_compilation_cache_dir", str(CACHE))
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+jax.config.update("jax_numpy_rank_promotion", "raise")
+
+
+@pytest.fixture
+def keys():
+    """An endless supply of keys, the same in every run."""
+    return map(functools.partial(jax.random.fold_in, jax.random.key(0)), itertools.count())
