@@ -33,6 +33,12 @@ def define_flags(values: flags.FlagValues) -> None:
         "allow_data_change", False, "Go on although the data are others than before."
     )
     switch("allow_config_change", False, "Go on although the config is another.")
+    flags.DEFINE_list(
+        "trust",
+        [],
+        "Packages that the config of a run directory may name beside our own.",
+        flag_values=values,
+    )
     text(
         "coordinator", None, "host:port of process 0, or 'auto', for several processes."
     )
