@@ -6,6 +6,7 @@ bytes under the same matplotlib.
 """
 
 import io
+import textwrap
 import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -41,9 +42,10 @@ class Best(NamedTuple):
 def smoothed(values: np.ndarray) -> tuple[np.ndarray, int]:
     """Returns a centred mean of finite values, and how many rows it spans.
 
-    The window is odd, a twentieth of the rows and at most 201; it shrinks at both ends,
-    so that nothing is delayed and the last value is not an average over the far past.
-    Places whose window holds no finite value are nan.
+    The window is odd, a twentieth of the rows and at most 201; nothing is delayed. It
+    shrinks to a quarter at both ends, where a loss falls fast or only one side is
+    there. Places whose window holds no finite value are nan. Values that hardly leave
+    their mean, such as a learning rate, are returned as they are, with a window of 1.
 
     Args:
       values: ``[N]``, any of them may be nan or infinite.
@@ -55,12 +57,21 @@ def smoothed(values: np.ndarray) -> tuple[np.ndarray, int]:
     # Windows are summed one by one: a running sum never recovers from a loss of 1e30.
     total = np.convolve(np.where(seen, values, 0.0), ones, "same")
     count = np.convolve(seen.astype(np.float64), ones, "same")
+    last = values.size - 1
     for i in range(half):
-        for at, window in ((i, slice(2 * i + 1)), (-1 - i, slice(-1 - 2 * i, None))):
+        reach = max(i, half // 4)
+        for at in (i, last - i):
+            window = slice(max(0, at - reach), at + reach + 1)
             total[at] = values[window][seen[window]].sum()
             count[at] = seen[window].sum()
     mean = total / np.maximum(count, 1.0)
-    return np.where(count > 0, mean, np.nan), 2 * half + 1
+    mean = np.where(count > 0, mean, np.nan)
+    if not half or not seen.any():
+        return values, 1
+    noise = np.median(np.abs(values - mean)[seen])
+    if noise <= 2e-3 * np.ptp(values[seen]):
+        return values, 1
+    return mean, 2 * half + 1
 
 
 def training_figure(name: str, steps: np.ndarray, values: np.ndarray) -> bytes:
@@ -114,7 +125,9 @@ def evaluation_figure(
                 markeredgewidth=1.6,
             )
             if len(series) <= 2:
-                _note(ax, step, value, _short(value))
+                below = len(best) == 2 and value == min(b.value for b in best.values())
+                _note(ax, step, value, _short(value), -16 if below else 10)
+    ax.margins(y=0.13)
     ax.set_xlabel("step")
     _scale_y(ax, drawn)
     if len(series) > 1:
@@ -181,8 +194,8 @@ def bars_figure(bars: Bars) -> bytes:
         )
     values = _finite(values)
     names = [drawable(name) for name in bars.groups]
-    lying = groups > 8 or sum(map(len, names)) > 56
-    height = min(max(3.4, 0.9 + 0.2 * groups * (kinds + 0.6)), 24) if lying else 3.4
+    lying = groups > 8 or sum(map(len, names)) > 44
+    height = min(max(3.1, 0.9 + 0.2 * groups * (kinds + 0.6)), 24) if lying else 3.1
     fig, ax = _figure(bars.title, height=height, grid="x" if lying else "y")
     place, width = np.arange(groups), 0.8 / max(kinds, 1)
     for i in range(kinds):
@@ -238,8 +251,8 @@ def images_figure(images: Images) -> bytes:
     for i, picture in enumerate(pictures):
         top, left = (i // columns) * tall, (i % columns) * wide
         grid[top : top + height, left : left + width] = picture
-    # At least 0.45 inches a column, at most 7.2 in all; and not taller than 24.
-    inches = min(7.2, max(columns * 0.8, 2.0)) if columns > 2 else min(7.2, columns * 2)
+    # As wide as the other diagrams or 1.6 inches a picture, and not taller than 24.
+    inches = min(5.2, columns * 1.6)
     scale = min(inches / max(grid.shape[1], 1), 24 / max(grid.shape[0], 1))
     fig, ax = _bare(grid.shape[1] * scale, max(grid.shape[0], 1) * scale)
     if number:
@@ -275,18 +288,23 @@ def drawable(text: str) -> str:
     return "".join(map(letter, str(text))).replace("$", r"\$")
 
 
-def _figure(title: str, *, height: float = 3.4, grid: str = "both") -> tuple[Any, Any]:
-    fig, ax = _bare(6.4, height, layout="constrained")
+def _figure(title: str, *, height: float = 3.1, grid: str = "both") -> tuple[Any, Any]:
+    fig, ax = _bare(5.2, height, layout="constrained")
     ax.set_axis_on()
     ax.set_title(
-        drawable(title), loc="left", fontsize=11, color=_INK, fontweight="bold", pad=9
+        textwrap.fill(drawable(title), 52),
+        loc="left",
+        fontsize=11,
+        color=_INK,
+        fontweight="bold",
+        pad=9,
     )
     ax.grid(True, axis=grid, color=_GRID, linewidth=0.8)
     ax.set_axisbelow(True)
     for side, spine in ax.spines.items():
         spine.set_visible(side in ("left", "bottom"))
         spine.set_color("#c4c9cf")
-    ax.tick_params(colors=_GREY, labelsize=9, length=3)
+    ax.tick_params(colors=_GREY, labelsize=9.5, length=3)
     ax.xaxis.label.set(color=_GREY, fontsize=9.5)
     ax.yaxis.label.set(color=_GREY, fontsize=9.5)
     return fig, ax
@@ -300,7 +318,7 @@ def _bare(width: float, height: float, layout: Any = "none") -> tuple[Any, Any]:
         raise ImportError(
             "drawing a report needs matplotlib: pip install kexue-jax[train]"
         ) from error
-    fig = Figure(figsize=(width, height), dpi=160, facecolor="white", layout=layout)
+    fig = Figure(figsize=(width, height), dpi=192, facecolor="white", layout=layout)
     FigureCanvasAgg(fig)
     ax = fig.add_subplot() if layout != "none" else fig.add_axes((0, 0, 1, 1))
     ax.set_axis_off()
@@ -345,35 +363,42 @@ def _colour(i: int) -> str:
 
 
 def _scale_y(ax, drawn: Sequence[np.ndarray]) -> None:
-    """Takes a logarithmic axis where positive values span two decades or more."""
+    """Takes a logarithmic axis where most values are positive and far apart."""
     values = np.concatenate([np.ravel(v[np.isfinite(v)]) for v in drawn])
     if not values.size:
         _empty(ax)
-    elif values.min() > 0 and values.max() >= 100 * values.min():
+    elif values.min() > 0 and np.divide(*np.percentile(values, [95, 5])) >= 50:
         ax.set_yscale("log")
         ax.set_ylabel("logarithmic", fontsize=9)
     _plain_ticks(ax)
 
 
 def _plain_ticks(ax) -> None:
-    from matplotlib.ticker import LogFormatterSciNotation, NullFormatter
+    """Numbers logarithmic axes as 2, 5, 10 where they span less than two decades."""
+    from matplotlib.ticker import FuncFormatter, NullFormatter
 
     for axis in (ax.xaxis, ax.yaxis):
         if axis.get_scale() != "log":
             continue
         low, high = sorted(axis.get_view_interval())
-        if low > 0 and high < 20 * low:  # under two decades: number the ticks between
-            axis.set_minor_formatter(LogFormatterSciNotation(minor_thresholds=(2, 0.5)))
-            axis.set_tick_params(which="minor", labelsize=8, labelcolor=_GREY)
-        else:
-            axis.set_minor_formatter(NullFormatter())
+        shown = (2, 3, 4, 5, 7) if high < 10 * low else (2, 5)
+
+        def label(value, _, shown=shown):
+            digit = round(value / 10 ** np.floor(np.log10(value)))
+            return f"{value:.6g}" if digit in shown else ""
+
+        axis.set_minor_formatter(NullFormatter())
+        if low >= 1e-3 and high <= 1e6 and high < 100 * low:
+            axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.6g}"))
+            axis.set_minor_formatter(FuncFormatter(label))
+            axis.set_tick_params(which="minor", labelsize=9, labelcolor=_GREY)
 
 
-def _note(ax, x: float, y: float, text: str) -> None:
+def _note(ax, x: float, y: float, text: str, up: float) -> None:
     ax.annotate(
         text,
         (x, y),
-        xytext=(0, 10),
+        xytext=(0, up),
         textcoords="offset points",
         ha="center",
         fontsize=8.5,
@@ -417,9 +442,9 @@ def _legend(fig, ax, names, numbers, *, points=False, blocks=False) -> None:
         handles,
         labels,
         loc="outside lower left",
-        ncols=max(1, min(len(labels), 80 // (longest + 7))),
+        ncols=max(1, min(len(labels), 62 // (longest + 7))),
         frameon=False,
-        fontsize=8.5,
+        fontsize=9.5,
         labelcolor=_INK,
         handlelength=1.6,
         columnspacing=1.4,

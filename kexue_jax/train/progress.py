@@ -143,12 +143,11 @@ class Progress:
         parts = [f"{math.floor(100 * done):3d}%", f"{self._step}/{self._total}"]
         # What matters most comes first and is dropped last on a narrow terminal.
         extra = _pairs(first) + [_rate(self.rate), f"ETA {self._left()}"]
-        extra += _pairs(scores)[:3] if self._live else _pairs(scores)
         if not self._live:
-            return "  ".join(parts + extra)
+            return "  ".join(parts + extra + _pairs(scores))
         room = shutil.get_terminal_size().columns - 1
-        for part in extra:
-            if len("  ".join([*parts, part])) <= room:
+        for part, spare in [(p, 0) for p in extra] + [(p, 16) for p in _pairs(scores)]:
+            if len("  ".join([*parts, part])) <= room - spare:  # spare is for the bar
                 parts.append(part)
         width = min(24, room - len("  ".join(parts)) - 2)
         if width >= 6:

@@ -290,9 +290,7 @@ def _claim(claim: str, source: str, verdict: Verdict | None) -> str:
 
 def _tiles(training, evaluation, costs) -> str:
     shown = [score for score in evaluation if score.finite.any()][:4]
-    shown += [score for score in training if score.finite.any()][
-        : max(1, 4 - len(shown))
-    ]
+    shown += [score for score in training if score.finite.any()][: 5 - len(shown)]
     tiles = []
     for score in shown:
         at = np.flatnonzero(score.finite)[-1]
