@@ -30,6 +30,7 @@ _DASHES = ("-", "--", "-.", ":")
 _MARKERS = ("o", "s", "^", "D")
 _INK, _GREY, _GRID = "#1f2328", "#57606a", "#e4e7eb"
 _MAX_PICTURES = 400
+_MAX_NAMES = 24  # in a legend
 
 
 class Best(NamedTuple):
@@ -53,6 +54,8 @@ def smoothed(values: np.ndarray) -> tuple[np.ndarray, int]:
     values = np.asarray(values, np.float64)
     seen = np.isfinite(values)
     half = min(values.size // 40, 100)
+    if not half or not seen.any():
+        return values, 1
     ones = np.ones(2 * half + 1)
     # Windows are summed one by one: a running sum never recovers from a loss of 1e30.
     total = np.convolve(np.where(seen, values, 0.0), ones, "same")
@@ -66,10 +69,8 @@ def smoothed(values: np.ndarray) -> tuple[np.ndarray, int]:
             count[at] = seen[window].sum()
     mean = total / np.maximum(count, 1.0)
     mean = np.where(count > 0, mean, np.nan)
-    if not half or not seen.any():
-        return values, 1
     noise = np.median(np.abs(values - mean)[seen])
-    if noise <= 2e-3 * np.ptp(values[seen]):
+    if noise <= 2e-3 * np.ptp(np.percentile(values[seen], [2, 98])):
         return values, 1
     return mean, 2 * half + 1
 
@@ -242,7 +243,7 @@ def images_figure(images: Images) -> bytes:
     pictures = np.clip(np.nan_to_num(pictures[:_MAX_PICTURES]), 0.0, 1.0)
     number, height, width, _ = pictures.shape
     columns = max(1, min(images.columns, number))
-    rows = -(-number // columns)
+    rows = max(1, -(-number // columns))
     longest = max((len(drawable(label)) for label in images.labels), default=0)
     gap = max(1, round(0.06 * max(height, width)))
     below = round(0.26 * height) if longest else 0
@@ -258,6 +259,8 @@ def images_figure(images: Images) -> bytes:
     if number:
         exact = {"interpolation": "nearest", "interpolation_stage": "data"}
         ax.imshow(grid, vmin=0, vmax=1, aspect="auto", **exact)
+    else:
+        _empty(ax, "no pictures")
     points = min(9.0, 72 * wide * scale / (0.62 * max(longest, 1)), 52 * below * scale)
     for i, label in enumerate(images.labels[:number]):
         ax.text(
@@ -407,11 +410,11 @@ def _note(ax, x: float, y: float, text: str, up: float) -> None:
     )
 
 
-def _empty(ax) -> None:
+def _empty(ax, text: str = "no finite values") -> None:
     ax.text(
         0.5,
         0.5,
-        "no finite values",
+        text,
         transform=ax.transAxes,
         ha="center",
         va="center",
@@ -435,8 +438,12 @@ def _legend(fig, ax, names, numbers, *, points=False, blocks=False) -> None:
                 Line2D([], [], color=look["color"], linestyle=line, marker=mark, lw=2)
             )
     # A name that starts with an underscore would be left out of the legend.
-    labels = [drawable(name) for name in names]
+    labels = [textwrap.shorten(drawable(name), 60) for name in names]
     labels = [f" {label}" if label.startswith("_") else label for label in labels]
+    if len(labels) > _MAX_NAMES:
+        left = len(labels) - _MAX_NAMES
+        handles = [*handles[:_MAX_NAMES], Line2D([], [], linestyle="none")]
+        labels = [*labels[:_MAX_NAMES], f"and {left} more"]
     longest = max(map(len, labels))
     fig.legend(
         handles,
@@ -449,8 +456,8 @@ def _legend(fig, ax, names, numbers, *, points=False, blocks=False) -> None:
         handlelength=1.6,
         columnspacing=1.4,
     )
-    if len(labels) > 12:
-        fig.set_figheight(fig.get_figheight() + 0.05 * len(labels))
+    lines = -(-len(labels) // max(1, 62 // (longest + 7)))
+    fig.set_figheight(fig.get_figheight() + 0.16 * max(0, lines - 2))
 
 
 def _short(value: float) -> str:

@@ -341,7 +341,9 @@ def _evaluation(workdir: Path, evaluation: Sequence[_Score]) -> list[str]:
             if better and score.finite.any()
         }
         series = {key: (score.steps, score.values) for key, score in group.items()}
-        caption = f"Held out: {', '.join(group)}."
+        named = list(group)[:12]
+        named += [f"{len(group) - 12} more"] if len(group) > 12 else []
+        caption = f"Held out: {', '.join(named)}."
         if best:
             caption += f" A ring marks the {better}."
         missing = sum(int(np.count_nonzero(~score.finite)) for score in group.values())

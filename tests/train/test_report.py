@@ -405,3 +405,14 @@ def test_smoothing_leaves_short_and_noiseless_curves_alone():
         got, window = plots.smoothed(values)
         assert window == 1
         np.testing.assert_array_equal(got, values)
+
+
+def test_hundreds_of_lines_in_one_diagram_are_named_in_part(tmp_path):
+    rows = [
+        {"step": i} | {f"g{j}/nll": 1.0 * j + i for j in range(300)} for i in (1, 2)
+    ]
+    text = report(fill(tmp_path, rows))
+    check_page(text)
+    assert "g11, 288 more" in text
+    height = int(re.search(r'height="(\d+)" src="data:image', text).group(1))
+    assert height < 700
