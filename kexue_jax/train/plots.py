@@ -80,10 +80,9 @@ def training_figure(name: str, steps: np.ndarray, values: np.ndarray) -> bytes:
     values = _finite(values)
     mean, window = smoothed(values)
     fig, ax = _figure(name)
-    alone = window == 1
-    ax.plot(steps, values, color=PALETTE[0], alpha=1 if alone else 0.25, linewidth=1)
-    if not alone:
-        ax.plot(steps, mean, color=PALETTE[0], linewidth=2)
+    if window > 1:
+        ax.plot(steps, values, color=PALETTE[0], alpha=0.25, linewidth=1)
+    ax.plot(steps, mean, color=PALETTE[0], linewidth=2)
     ax.set_xlabel("step")
     _scale_y(ax, [values])
     return _png(fig)
@@ -252,8 +251,8 @@ def images_figure(images: Images) -> bytes:
     for i, picture in enumerate(pictures):
         top, left = (i // columns) * tall, (i % columns) * wide
         grid[top : top + height, left : left + width] = picture
-    # As wide as the other diagrams or 1.6 inches a picture, and not taller than 24.
-    inches = min(5.2, columns * 1.6)
+    # As wide as the other diagrams or an inch a picture, and not taller than 24.
+    inches = min(5.2, max(columns * 1.0, 1.6))
     scale = min(inches / max(grid.shape[1], 1), 24 / max(grid.shape[0], 1))
     fig, ax = _bare(grid.shape[1] * scale, max(grid.shape[0], 1) * scale)
     if number:
@@ -295,7 +294,7 @@ def _figure(title: str, *, height: float = 3.1, grid: str = "both") -> tuple[Any
     fig, ax = _bare(5.2, height, layout="constrained")
     ax.set_axis_on()
     ax.set_title(
-        textwrap.fill(drawable(title), 52),
+        textwrap.fill(drawable(title), 46),
         loc="left",
         fontsize=11,
         color=_INK,

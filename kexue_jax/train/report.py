@@ -214,8 +214,9 @@ def _costs(timing, scores, environment) -> dict[str, Any]:
             f"{middle:.4g} (median; {low:.4g} to {high:.4g} between the tenths)"
         )
     for name in ("device", "devices", "device_kind", "backend", "platform"):
-        if environment.get(name):
-            costs["device"] = environment[name]
+        found = [v for k, v in environment.items() if v and name in k.split(".")]
+        if found:
+            costs["device"] = ", ".join(map(str, found))
             break
     return costs
 
@@ -338,7 +339,7 @@ def _evaluation(workdir: Path, evaluation: Sequence[_Score]) -> list[str]:
         best = {
             key: _best(score, better)
             for key, score in group.items()
-            if better and score.finite.any()
+            if better and score.finite.any() and len(group) <= 6
         }
         series = {key: (score.steps, score.values) for key, score in group.items()}
         named = list(group)[:12]
