@@ -15,7 +15,7 @@ import numpy as np
 
 from kexue_jax.exhibits import Bars, Curves, Images, Series
 
-# Okabe and Ito: told apart with any colour vision; the pale yellow comes last.
+# Okabe and Ito, told apart with any colour vision; a grey for their pale yellow.
 PALETTE = (
     "#0072b2",
     "#d55e00",
@@ -24,7 +24,7 @@ PALETTE = (
     "#56b4e9",
     "#e69f00",
     "#000000",
-    "#f0e442",
+    "#8a8f98",
 )
 _DASHES = ("-", "--", "-.", ":")
 _MARKERS = ("o", "s", "^", "D")
@@ -83,7 +83,7 @@ def training_figure(name: str, steps: np.ndarray, values: np.ndarray) -> bytes:
     if window > 1:
         ax.plot(steps, values, color=PALETTE[0], alpha=0.25, linewidth=1)
     ax.plot(steps, mean, color=PALETTE[0], linewidth=2)
-    ax.set_xlabel("step")
+    _step_axis(ax)
     _scale_y(ax, [values])
     return _png(fig)
 
@@ -128,7 +128,7 @@ def evaluation_figure(
                 below = len(best) == 2 and value == min(b.value for b in best.values())
                 _note(ax, step, value, _short(value), -16 if below else 10)
     ax.margins(y=0.13)
-    ax.set_xlabel("step")
+    _step_axis(ax)
     _scale_y(ax, drawn)
     if len(series) > 1:
         _legend(fig, ax, list(series), range(len(series)))
@@ -362,6 +362,13 @@ def _look(i: int) -> dict[str, Any]:
 
 def _colour(i: int) -> str:
     return PALETTE[i % len(PALETTE)]
+
+
+def _step_axis(ax) -> None:
+    from matplotlib.ticker import MaxNLocator
+
+    ax.set_xlabel("step")
+    ax.xaxis.set_major_locator(MaxNLocator(6, integer=True))
 
 
 def _scale_y(ax, drawn: Sequence[np.ndarray]) -> None:

@@ -86,6 +86,14 @@ def test_the_rate_follows_a_change_and_forgets_a_slow_start(clock):
     assert progress.rate == pytest.approx(10.0, rel=0.05)
 
 
+def test_a_coarse_clock_loses_no_steps(clock):
+    progress = Progress(1000, stream=io.StringIO(), clock=clock)
+    for step in range(1, 101):
+        clock.now += 1.0 if step % 10 == 0 else 0.0
+        progress.update(step)
+    assert progress.rate == pytest.approx(10.0)
+
+
 def test_a_clock_that_jumps_back_gives_no_negative_rate_or_time(clock, terminal):
     progress = Progress(100, stream=terminal, clock=clock)
     for step, jump in enumerate([1, -500, 1, -3, 0, 1e9, -1e9, 1], 1):
