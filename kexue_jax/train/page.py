@@ -42,7 +42,7 @@ a { color: var(--link); }
 .parts b { display: inline-block; width: 1.4em; }
 .good b { color: var(--good); } .bad b { color: var(--bad); }
 .tiles { display: grid; gap: 12px; margin: 16px 0 0;
-  grid-template-columns: repeat(auto-fill, minmax(150px, 1fr)); }
+  grid-template-columns: repeat(auto-fill, minmax(210px, 1fr)); }
 .tile { background: var(--card); border: 1px solid var(--line); border-radius: 10px;
   padding: 10px 14px; min-width: 0; }
 .tile div { font-size: .8rem; color: var(--grey); overflow-wrap: anywhere; }
@@ -50,6 +50,7 @@ a { color: var(--link); }
   font-variant-numeric: tabular-nums; overflow-wrap: anywhere; }
 .grid { display: grid; gap: 16px;
   grid-template-columns: repeat(auto-fill, minmax(min(100%, 440px), 1fr)); }
+.grid { align-items: start; }
 .grid .card { margin: 0; }
 figure { margin: 0; }
 figcaption { font-size: .875rem; color: var(--grey); margin-top: .5rem; }
@@ -63,7 +64,7 @@ th, td { text-align: left; padding: .3rem .9rem .3rem 0; vertical-align: top;
   border-bottom: 1px solid var(--line); }
 th { font-weight: 600; color: var(--grey); white-space: nowrap; }
 thead th { position: sticky; top: 0; background: var(--card); }
-td { max-width: 34rem; overflow-wrap: anywhere; }
+td { max-width: 34rem; overflow-wrap: break-word; }
 td.number, th.number { text-align: right; white-space: nowrap; }
 tbody tr:last-child > * { border-bottom: 0; }
 pre { margin: 0; font: .85rem/1.5 ui-monospace, SFMono-Regular, Menlo, Consolas,
@@ -105,23 +106,19 @@ def words(text: Any) -> str:
 
 
 def visible(text: str) -> str:
-    r"""Shows what would not be seen: ``\x00`` as ␀, a lone surrogate as ``\udc80``.
+    r"""Writes out what would not be seen: a zero byte as ``\x00``, a bell as ``\x07``.
 
     Line feeds and tabs stay. The joiners of emoji and of Persian stay too; marks that
-    turn the direction of text, which can hide what a sample says, do not.
+    turn the direction of text, which can hide what a sample says, and lone surrogates
+    do not.
 
-    >>> visible("a\x00b\x7f\r\n")
-    'a␀b␡␍\n'
+    >>> print(visible("a\x00b\x7f\r."))
+    a\x00b\x7f\r.
     """
 
     def shown(char: str) -> str:
-        code = ord(char)
         if char in "\n\t\u200c\u200d":
             return char
-        if code < 0x20:
-            return chr(0x2400 + code)
-        if code == 0x7F:
-            return "\u2421"
         if unicodedata.category(char) in ("Cc", "Cf", "Cs", "Zl", "Zp"):
             return char.encode("unicode_escape").decode("ascii")
         return char
@@ -224,14 +221,23 @@ def pairs(values: Mapping[str, Any]) -> str:
 
 
 def figure(png: bytes, text: str, caption: str = "", kind: str = "plot") -> str:
-    """A card with a picture inside the page; `text` is for those who cannot see it."""
+    """A card with a picture inside the page.
+
+    Args:
+      png: the picture; a "plot" has its title in it and is inverted on a dark page.
+      text: the title of a "picture", or what those are told who cannot see a "plot".
+      caption: stands below.
+      kind: "plot" or "picture".
+    """
     # The size stands in bytes 16 to 24 of a PNG; two pixels of it make one of the page.
     width, height = (int.from_bytes(png[i : i + 4], "big") // 2 for i in (16, 20))
     data = base64.b64encode(png).decode("ascii")
     below = f"<figcaption>{words(caption)}</figcaption>" if caption else ""
+    above = f"<h3>{words(text)}</h3>" if kind == "picture" else ""
     return (
-        f'<figure class="card"><img class="{kind}" alt="{words(text)}" width="{width}" '
-        f'height="{height}" src="data:image/png;base64,{data}">{below}</figure>'
+        f'<figure class="card">{above}<img class="{kind}" alt="{words(text)}" '
+        f'width="{width}" height="{height}" src="data:image/png;base64,{data}">'
+        f"{below}</figure>"
     )
 
 

@@ -6,6 +6,7 @@ bytes under the same matplotlib.
 """
 
 import io
+import textwrap
 import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -14,7 +15,7 @@ import numpy as np
 
 from kexue_jax.exhibits import Bars, Curves, Images, Series
 
-# Okabe and Ito: told apart with any colour vision; the pale yellow comes last.
+# Okabe and Ito, told apart with any colour vision; a grey for their pale yellow.
 PALETTE = (
     "#0072b2",
     "#d55e00",
@@ -23,12 +24,13 @@ PALETTE = (
     "#56b4e9",
     "#e69f00",
     "#000000",
-    "#f0e442",
+    "#8a8f98",
 )
 _DASHES = ("-", "--", "-.", ":")
 _MARKERS = ("o", "s", "^", "D")
 _INK, _GREY, _GRID = "#1f2328", "#57606a", "#e4e7eb"
 _MAX_PICTURES = 400
+_MAX_NAMES = 24  # in a legend
 
 
 class Best(NamedTuple):
@@ -41,9 +43,10 @@ class Best(NamedTuple):
 def smoothed(values: np.ndarray) -> tuple[np.ndarray, int]:
     """Returns a centred mean of finite values, and how many rows it spans.
 
-    The window is odd, a twentieth of the rows and at most 201; it shrinks at both ends,
-    so that nothing is delayed and the last value is not an average over the far past.
-    Places whose window holds no finite value are nan.
+    The window is odd, a twentieth of the rows and at most 201; nothing is delayed. It
+    shrinks to a quarter at both ends, where a loss falls fast or only one side is
+    there. Places whose window holds no finite value are nan. Values that hardly leave
+    their mean, such as a learning rate, are returned as they are, with a window of 1.
 
     Args:
       values: ``[N]``, any of them may be nan or infinite.
@@ -51,16 +54,25 @@ def smoothed(values: np.ndarray) -> tuple[np.ndarray, int]:
     values = np.asarray(values, np.float64)
     seen = np.isfinite(values)
     half = min(values.size // 40, 100)
+    if not half or not seen.any():
+        return values, 1
     ones = np.ones(2 * half + 1)
     # Windows are summed one by one: a running sum never recovers from a loss of 1e30.
     total = np.convolve(np.where(seen, values, 0.0), ones, "same")
     count = np.convolve(seen.astype(np.float64), ones, "same")
+    last = values.size - 1
     for i in range(half):
-        for at, window in ((i, slice(2 * i + 1)), (-1 - i, slice(-1 - 2 * i, None))):
+        reach = max(i, half // 4)
+        for at in (i, last - i):
+            window = slice(max(0, at - reach), at + reach + 1)
             total[at] = values[window][seen[window]].sum()
             count[at] = seen[window].sum()
     mean = total / np.maximum(count, 1.0)
-    return np.where(count > 0, mean, np.nan), 2 * half + 1
+    mean = np.where(count > 0, mean, np.nan)
+    noise = np.median(np.abs(values - mean)[seen])
+    if noise <= 2e-3 * np.ptp(np.percentile(values[seen], [2, 98])):
+        return values, 1
+    return mean, 2 * half + 1
 
 
 def training_figure(name: str, steps: np.ndarray, values: np.ndarray) -> bytes:
@@ -68,11 +80,10 @@ def training_figure(name: str, steps: np.ndarray, values: np.ndarray) -> bytes:
     values = _finite(values)
     mean, window = smoothed(values)
     fig, ax = _figure(name)
-    alone = window == 1
-    ax.plot(steps, values, color=PALETTE[0], alpha=1 if alone else 0.25, linewidth=1)
-    if not alone:
-        ax.plot(steps, mean, color=PALETTE[0], linewidth=2)
-    ax.set_xlabel("step")
+    if window > 1:
+        ax.plot(steps, values, color=PALETTE[0], alpha=0.25, linewidth=1)
+    ax.plot(steps, mean, color=PALETTE[0], linewidth=2)
+    _step_axis(ax)
     _scale_y(ax, [values])
     return _png(fig)
 
@@ -114,8 +125,10 @@ def evaluation_figure(
                 markeredgewidth=1.6,
             )
             if len(series) <= 2:
-                _note(ax, step, value, _short(value))
-    ax.set_xlabel("step")
+                below = len(best) == 2 and value == min(b.value for b in best.values())
+                _note(ax, step, value, _short(value), -16 if below else 10)
+    ax.margins(y=0.13)
+    _step_axis(ax)
     _scale_y(ax, drawn)
     if len(series) > 1:
         _legend(fig, ax, list(series), range(len(series)))
@@ -181,8 +194,8 @@ def bars_figure(bars: Bars) -> bytes:
         )
     values = _finite(values)
     names = [drawable(name) for name in bars.groups]
-    lying = groups > 8 or sum(map(len, names)) > 56
-    height = min(max(3.4, 0.9 + 0.2 * groups * (kinds + 0.6)), 24) if lying else 3.4
+    lying = groups > 8 or sum(map(len, names)) > 44
+    height = min(max(3.1, 0.9 + 0.2 * groups * (kinds + 0.6)), 24) if lying else 3.1
     fig, ax = _figure(bars.title, height=height, grid="x" if lying else "y")
     place, width = np.arange(groups), 0.8 / max(kinds, 1)
     for i in range(kinds):
@@ -229,7 +242,7 @@ def images_figure(images: Images) -> bytes:
     pictures = np.clip(np.nan_to_num(pictures[:_MAX_PICTURES]), 0.0, 1.0)
     number, height, width, _ = pictures.shape
     columns = max(1, min(images.columns, number))
-    rows = -(-number // columns)
+    rows = max(1, -(-number // columns))
     longest = max((len(drawable(label)) for label in images.labels), default=0)
     gap = max(1, round(0.06 * max(height, width)))
     below = round(0.26 * height) if longest else 0
@@ -238,13 +251,15 @@ def images_figure(images: Images) -> bytes:
     for i, picture in enumerate(pictures):
         top, left = (i // columns) * tall, (i % columns) * wide
         grid[top : top + height, left : left + width] = picture
-    # At least 0.45 inches a column, at most 7.2 in all; and not taller than 24.
-    inches = min(7.2, max(columns * 0.8, 2.0)) if columns > 2 else min(7.2, columns * 2)
+    # As wide as the other diagrams or an inch a picture, and not taller than 24.
+    inches = min(5.2, max(columns * 1.0, 1.6))
     scale = min(inches / max(grid.shape[1], 1), 24 / max(grid.shape[0], 1))
     fig, ax = _bare(grid.shape[1] * scale, max(grid.shape[0], 1) * scale)
     if number:
         exact = {"interpolation": "nearest", "interpolation_stage": "data"}
         ax.imshow(grid, vmin=0, vmax=1, aspect="auto", **exact)
+    else:
+        _empty(ax, "no pictures")
     points = min(9.0, 72 * wide * scale / (0.62 * max(longest, 1)), 52 * below * scale)
     for i, label in enumerate(images.labels[:number]):
         ax.text(
@@ -275,18 +290,23 @@ def drawable(text: str) -> str:
     return "".join(map(letter, str(text))).replace("$", r"\$")
 
 
-def _figure(title: str, *, height: float = 3.4, grid: str = "both") -> tuple[Any, Any]:
-    fig, ax = _bare(6.4, height, layout="constrained")
+def _figure(title: str, *, height: float = 3.1, grid: str = "both") -> tuple[Any, Any]:
+    fig, ax = _bare(5.2, height, layout="constrained")
     ax.set_axis_on()
     ax.set_title(
-        drawable(title), loc="left", fontsize=11, color=_INK, fontweight="bold", pad=9
+        textwrap.fill(drawable(title), 46),
+        loc="left",
+        fontsize=11,
+        color=_INK,
+        fontweight="bold",
+        pad=9,
     )
     ax.grid(True, axis=grid, color=_GRID, linewidth=0.8)
     ax.set_axisbelow(True)
     for side, spine in ax.spines.items():
         spine.set_visible(side in ("left", "bottom"))
         spine.set_color("#c4c9cf")
-    ax.tick_params(colors=_GREY, labelsize=9, length=3)
+    ax.tick_params(colors=_GREY, labelsize=9.5, length=3)
     ax.xaxis.label.set(color=_GREY, fontsize=9.5)
     ax.yaxis.label.set(color=_GREY, fontsize=9.5)
     return fig, ax
@@ -300,7 +320,7 @@ def _bare(width: float, height: float, layout: Any = "none") -> tuple[Any, Any]:
         raise ImportError(
             "drawing a report needs matplotlib: pip install kexue-jax[train]"
         ) from error
-    fig = Figure(figsize=(width, height), dpi=160, facecolor="white", layout=layout)
+    fig = Figure(figsize=(width, height), dpi=192, facecolor="white", layout=layout)
     FigureCanvasAgg(fig)
     ax = fig.add_subplot() if layout != "none" else fig.add_axes((0, 0, 1, 1))
     ax.set_axis_off()
@@ -344,36 +364,50 @@ def _colour(i: int) -> str:
     return PALETTE[i % len(PALETTE)]
 
 
+def _step_axis(ax) -> None:
+    from matplotlib.ticker import MaxNLocator
+
+    ax.set_xlabel("step")
+    ax.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+
+
 def _scale_y(ax, drawn: Sequence[np.ndarray]) -> None:
-    """Takes a logarithmic axis where positive values span two decades or more."""
+    """Takes a logarithmic axis where most values are positive and far apart."""
     values = np.concatenate([np.ravel(v[np.isfinite(v)]) for v in drawn])
     if not values.size:
         _empty(ax)
-    elif values.min() > 0 and values.max() >= 100 * values.min():
+    elif values.min() > 0 and np.divide(*np.percentile(values, [95, 5])) >= 50:
         ax.set_yscale("log")
         ax.set_ylabel("logarithmic", fontsize=9)
     _plain_ticks(ax)
 
 
 def _plain_ticks(ax) -> None:
-    from matplotlib.ticker import LogFormatterSciNotation, NullFormatter
+    """Numbers logarithmic axes as 2, 5, 10 where they span less than two decades."""
+    from matplotlib.ticker import FuncFormatter, NullFormatter
 
     for axis in (ax.xaxis, ax.yaxis):
         if axis.get_scale() != "log":
             continue
         low, high = sorted(axis.get_view_interval())
-        if low > 0 and high < 20 * low:  # under two decades: number the ticks between
-            axis.set_minor_formatter(LogFormatterSciNotation(minor_thresholds=(2, 0.5)))
-            axis.set_tick_params(which="minor", labelsize=8, labelcolor=_GREY)
-        else:
-            axis.set_minor_formatter(NullFormatter())
+        shown = (2, 3, 4, 5, 7) if high < 10 * low else (2, 5)
+
+        def label(value, _, shown=shown):
+            digit = round(value / 10 ** np.floor(np.log10(value)))
+            return f"{value:.6g}" if digit in shown else ""
+
+        axis.set_minor_formatter(NullFormatter())
+        if low >= 1e-3 and high <= 1e6 and high < 100 * low:
+            axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.6g}"))
+            axis.set_minor_formatter(FuncFormatter(label))
+            axis.set_tick_params(which="minor", labelsize=9, labelcolor=_GREY)
 
 
-def _note(ax, x: float, y: float, text: str) -> None:
+def _note(ax, x: float, y: float, text: str, up: float) -> None:
     ax.annotate(
         text,
         (x, y),
-        xytext=(0, 10),
+        xytext=(0, up),
         textcoords="offset points",
         ha="center",
         fontsize=8.5,
@@ -382,11 +416,11 @@ def _note(ax, x: float, y: float, text: str) -> None:
     )
 
 
-def _empty(ax) -> None:
+def _empty(ax, text: str = "no finite values") -> None:
     ax.text(
         0.5,
         0.5,
-        "no finite values",
+        text,
         transform=ax.transAxes,
         ha="center",
         va="center",
@@ -410,22 +444,26 @@ def _legend(fig, ax, names, numbers, *, points=False, blocks=False) -> None:
                 Line2D([], [], color=look["color"], linestyle=line, marker=mark, lw=2)
             )
     # A name that starts with an underscore would be left out of the legend.
-    labels = [drawable(name) for name in names]
+    labels = [textwrap.shorten(drawable(name), 60) for name in names]
     labels = [f" {label}" if label.startswith("_") else label for label in labels]
+    if len(labels) > _MAX_NAMES:
+        left = len(labels) - _MAX_NAMES
+        handles = [*handles[:_MAX_NAMES], Line2D([], [], linestyle="none")]
+        labels = [*labels[:_MAX_NAMES], f"and {left} more"]
     longest = max(map(len, labels))
     fig.legend(
         handles,
         labels,
         loc="outside lower left",
-        ncols=max(1, min(len(labels), 80 // (longest + 7))),
+        ncols=max(1, min(len(labels), 62 // (longest + 7))),
         frameon=False,
-        fontsize=8.5,
+        fontsize=9.5,
         labelcolor=_INK,
         handlelength=1.6,
         columnspacing=1.4,
     )
-    if len(labels) > 12:
-        fig.set_figheight(fig.get_figheight() + 0.05 * len(labels))
+    lines = -(-len(labels) // max(1, 62 // (longest + 7)))
+    fig.set_figheight(fig.get_figheight() + 0.16 * max(0, lines - 2))
 
 
 def _short(value: float) -> str:

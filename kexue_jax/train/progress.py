@@ -56,7 +56,8 @@ class Progress:
         encoding = getattr(self._stream, "encoding", None) or ""
         self._blocks = "━─" if encoding.lower().startswith("utf") else "#-"
         self._since = self._painted = clock()
-        self._pending = self._steps = self._seconds = 0.0
+        self._pending = self._made = 0.0  # seconds and steps not yet in the rate
+        self._steps = self._seconds = 0.0
         self._pauses = 0
         self._scores: Mapping[str, float] = {}
         self._bar = self._closed = False
@@ -70,13 +71,13 @@ class Progress:
     def update(self, step: int, scores: Mapping[str, float] | None = None) -> None:
         """Takes note that `step` steps are made, with these scores if any are new."""
         now = self._count()
-        made, spent = max(0, step - self._step), self._pending
+        self._made += max(0, step - self._step)
         self._step = step
-        if made and spent > 0:
-            keep = math.exp(-spent / _MEMORY)
-            self._steps = keep * self._steps + made
-            self._seconds = keep * self._seconds + spent
-            self._pending = 0.0
+        if self._made and self._pending > 0:
+            keep = math.exp(-self._pending / _MEMORY)
+            self._steps = keep * self._steps + self._made
+            self._seconds = keep * self._seconds + self._pending
+            self._made = self._pending = 0.0
         scores = scores or {}
         held_out = {name: value for name, value in scores.items() if "/" in name}
         training = {name: value for name, value in scores.items() if "/" not in name}
@@ -143,12 +144,11 @@ class Progress:
         parts = [f"{math.floor(100 * done):3d}%", f"{self._step}/{self._total}"]
         # What matters most comes first and is dropped last on a narrow terminal.
         extra = _pairs(first) + [_rate(self.rate), f"ETA {self._left()}"]
-        extra += _pairs(scores)[:3] if self._live else _pairs(scores)
         if not self._live:
-            return "  ".join(parts + extra)
+            return "  ".join(parts + extra + _pairs(scores))
         room = shutil.get_terminal_size().columns - 1
-        for part in extra:
-            if len("  ".join([*parts, part])) <= room:
+        for part, spare in [(p, 0) for p in extra] + [(p, 16) for p in _pairs(scores)]:
+            if len("  ".join([*parts, part])) <= room - spare:  # spare is for the bar
                 parts.append(part)
         width = min(24, room - len("  ".join(parts)) - 2)
         if width >= 6:

@@ -214,8 +214,9 @@ def _costs(timing, scores, environment) -> dict[str, Any]:
             f"{middle:.4g} (median; {low:.4g} to {high:.4g} between the tenths)"
         )
     for name in ("device", "devices", "device_kind", "backend", "platform"):
-        if environment.get(name):
-            costs["device"] = environment[name]
+        found = [v for k, v in environment.items() if v and name in k.split(".")]
+        if found:
+            costs["device"] = ", ".join(map(str, found))
             break
     return costs
 
@@ -290,9 +291,7 @@ def _claim(claim: str, source: str, verdict: Verdict | None) -> str:
 
 def _tiles(training, evaluation, costs) -> str:
     shown = [score for score in evaluation if score.finite.any()][:4]
-    shown += [score for score in training if score.finite.any()][
-        : max(1, 4 - len(shown))
-    ]
+    shown += [score for score in training if score.finite.any()][: 5 - len(shown)]
     tiles = []
     for score in shown:
         at = np.flatnonzero(score.finite)[-1]
@@ -340,10 +339,12 @@ def _evaluation(workdir: Path, evaluation: Sequence[_Score]) -> list[str]:
         best = {
             key: _best(score, better)
             for key, score in group.items()
-            if better and score.finite.any()
+            if better and score.finite.any() and len(group) <= 6
         }
         series = {key: (score.steps, score.values) for key, score in group.items()}
-        caption = f"Held out: {', '.join(group)}."
+        named = list(group)[:12]
+        named += [f"{len(group) - 12} more"] if len(group) > 12 else []
+        caption = f"Held out: {', '.join(named)}."
         if best:
             caption += f" A ring marks the {better}."
         missing = sum(int(np.count_nonzero(~score.finite)) for score in group.values())

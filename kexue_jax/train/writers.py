@@ -203,6 +203,7 @@ class Trackio:
             resume="allow",
             embed=False,
             auto_log_gpu=False,
+            auto_log_cpu=False,
         )
 
     def write(self, step: int, scores: Mapping[str, float]) -> None:
