@@ -491,7 +491,7 @@ def run(
       CrashLoop: it has halted at the same step too often.
       SaveError, OSError: nothing can be written.
     """
-    workdir, chief = Path(workdir), jax.process_index() == 0
+    workdir, chief = Path(workdir).absolute(), jax.process_index() == 0
     log = log or (lambda line: print(line, file=sys.stderr, flush=True))
     said = log if chief else (lambda line: None)
     if chief:
@@ -539,41 +539,36 @@ def _run(
         )
     bar = Progress(objects.options.steps, enabled=show and chief)
     watchers = Watchers(
-        writers=_writers(experiment, workdir) if chief else (),
+        open_writers=_open_writers(experiment, workdir),
         progress=bar,
         log=bar.line if show else log,
         schedules=objects.schedules,
         profile=profile,
     )
-    try:
-        outcome = fit(
-            objects.task,
-            objects.tx,
-            objects.options,
-            workdir=workdir,
-            layout=objects.layout,
-            wrap=objects.wrap,
-            watchers=watchers,
-            allow_data_change=allow_data_change,
-        )
-        if chief and outcome.status == "halted":
-            _count_halt(workdir, outcome)
-        if outcome.status in ("finished", "stopped early"):
-            _conclude(experiment, objects, workdir, outcome, command, watchers)
-    finally:
-        for writer in watchers.writers:
-            writer.close()
+    outcome = fit(
+        objects.task,
+        objects.tx,
+        objects.options,
+        workdir=workdir,
+        layout=objects.layout,
+        wrap=objects.wrap,
+        watchers=watchers,
+        allow_data_change=allow_data_change,
+    )
+    if chief and outcome.status == "halted":
+        _count_halt(workdir, outcome)
+    if outcome.status in ("finished", "stopped early"):
+        _conclude(experiment, objects, workdir, outcome, command, watchers)
     return outcome
 
 
-def _writers(experiment: Experiment, workdir: Path) -> list[Any]:
-    """The trackers that a config names, at the step where the run goes on."""
-    allow = experiment.allow
+def _open_writers(experiment: Experiment, workdir: Path) -> Callable[[int], list]:
+    """Returns what opens the trackers that a config names, from a step on."""
     section = experiment.config.writers.to_dict()
-    made = build(section, where="config.writers", allow=allow)
-    steps = Checkpoints(workdir / "checkpoints").steps()
-    start = steps[-1] if steps else 0
-    return [make(workdir=workdir, start_step=start) for make in made.values()]
+    made = build(section, where="config.writers", allow=experiment.allow)
+    return lambda step: [
+        make(workdir=workdir, start_step=step) for make in made.values()
+    ]
 
 
 def _conclude(experiment, objects, workdir, outcome, command, watchers) -> None:
@@ -584,9 +579,10 @@ def _conclude(experiment, objects, workdir, outcome, command, watchers) -> None:
         shown = exhibits(evaluated_params(outcome.state), outcome.state.extras)
     if jax.process_index():
         return
-    for writer in watchers.writers:
+    for writer in watchers.open_writers(outcome.step + 1):
         if hasattr(writer, "show"):
             writer.show(outcome.step, shown)
+        writer.close()
     result = {
         "status": outcome.status,
         "step": outcome.step,

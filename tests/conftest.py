@@ -26,4 +26,6 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 @pytest.fixture
 def keys():
     """An endless supply of keys, the same in every run."""
-    return map(functools.partial(jax.random.fold_in, jax.random.key(0)), itertools.count())
+    return map(
+        functools.partial(jax.random.fold_in, jax.random.key(0)), itertools.count()
+    )

@@ -138,7 +138,7 @@ class Checkpoints:
     ):
         if keep < 1:
             raise ValueError(f"keep must be at least 1, got {keep}")
-        self.folder, self.keep, self.log = Path(folder), keep, log
+        self.folder, self.keep, self.log = Path(folder).absolute(), keep, log
         self.data = json.loads(json.dumps(dict(data or {})))
         self.allow_data_change = allow_data_change
         self.protected: set[int] = set()
@@ -405,7 +405,7 @@ def read_arrays(folder: Path, prefixes: Iterable[str] = ("params/",)) -> dict[st
     """
     from orbax.checkpoint import v1 as ocp
 
-    folder = Path(folder)
+    folder = Path(folder).absolute()
     manifest = read_manifest(folder)
     here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
     wanted = {}

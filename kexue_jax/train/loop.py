@@ -126,12 +126,13 @@ class Halted(RuntimeError):
 class Watchers:
     """Those who look on: trackers, the progress line, a log for people, a profiler.
 
-    `profile` is the first and the last step of a trace, which lies in ``profile``.
+    `open_writers` gives the trackers, from the first step that is written (again); what
+    they hold of it and later they drop. They are closed at the end. `profile` is the first and the last step of a trace, which lies in ``profile``.
     `schedules` are functions of the step whose values are logged, such as the learning
     rate.
     """
 
-    writers: Sequence[Any] = ()
+    open_writers: Callable[[int], Sequence[Any]] = lambda step: ()
     progress: Any = None
     log: Callable[[str], None] = lambda line: None
     schedules: Mapping[str, Callable] = field(default_factory=dict)
@@ -264,6 +265,7 @@ class _Run:
         self.compiled: dict = {}
         self.prefetch: Prefetch | None = None
         self.tracing = False
+        self.writers: Sequence[Any] = ()
         self.saved_at: int | None = None
         self.in_row = 0
         self.started, self.elsewhere = time.monotonic(), 0.0
@@ -307,12 +309,21 @@ class _Run:
             self.state, self.step, notes = restored.state, restored.step, restored.notes
             self.saved_at = self.step
             self.watch.log(f"going on from the checkpoint of step {self.step}")
-        self.scores.cut(self.step)
+        self._cut_scores()
         self._forget_later_rollbacks()
         self.pending: dict[str, Any] = {}
         self.shown = (self.step, 0.0)
         self._protect_best()
         return notes
+
+    def _cut_scores(self) -> None:
+        """Drops the rows after this step, here and in the trackers."""
+        self.scores.cut(self.step)
+        for writer in self.writers:
+            writer.close()
+        rows = self.scores.rows
+        if jax.process_index() == 0:
+            self.writers = self.watch.open_writers(rows[-1]["step"] + 1 if rows else 0)
 
     def _forget_later_rollbacks(self) -> None:
         """Drops the rollbacks that this state has yet to make again."""
@@ -422,7 +433,7 @@ class _Run:
             time_row |= {"steps_per_second": round(rate, 3), "phase": "train"}
         self.timing.append(time_row)
         numbers = {k: v for k, v in row.items() if k != "step"}
-        for writer in self.watch.writers:
+        for writer in self.writers:
             writer.write(row["step"], numbers)
         if self.watch.progress:
             self.watch.progress.update(row["step"], numbers)
@@ -547,7 +558,7 @@ class _Run:
         counters = restored.state.counters | parallel.place_whole(plain, self.layout)
         self.state = restored.state._replace(counters=counters)
         self.step = self.saved_at = restored.step
-        self.scores.cut(self.step)
+        self._cut_scores()
         self.incidents.append(
             {"step": self.step, "event": "rolled back", "from": spiked}
         )
@@ -616,6 +627,8 @@ class _Run:
             self.prefetch.close()
         for rows in (self.scores, self.timing, self.incidents):
             rows.close()
+        for writer in self.writers:
+            writer.close()
         if self.watch.progress:
             self.watch.progress.close()
 

@@ -1,0 +1,331 @@
+"""Checks claims: ``python -m experiments.check [names]``, all of them by default.
+
+Runs every variant of a config over its seeds at full size, unless ``docs/results`` has
+the scores of the same config and the same code already; asks the config's ``claim``;
+writes ``docs/results/<name>.json`` and the tables of claims in ``docs/claims.md`` and the
+README. Stopped and started again, it goes on. Exit codes: 0 all checked claims hold,
+1 one does not, 2 refused, 3 a run failed.
+"""
+
+import concurrent.futures
+import datetime
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from absl import flags
+
+from experiments import command_line, runner
+from experiments.provenance import House, names_in
+from kexue_jax.build import nearest
+from kexue_jax.train.checkpoint import write_atomically
+
+SEEDS = (0, 1, 2)
+RESULTS = runner.ROOT / "docs" / "results"
+CLAIMS = runner.ROOT / "docs" / "claims.md"
+README = runner.ROOT / "README.md"
+MARKS = ("<!-- claims: written by experiments.check -->", "<!-- end of claims -->")
+
+
+class Cell(NamedTuple):
+    """One variant with one seed: what it takes to run it, and to know it again."""
+
+    name: str
+    variant: str
+    seed: int
+    key: str
+    workdir: Path
+
+
+class RunFailed(RuntimeError):
+    """A run of a claim ended without scores."""
+
+
+def names() -> list[str]:
+    """Returns the names of all configs, such as ``text/docs_model``."""
+    files = sorted((runner.ROOT / "configs").rglob("*.py"))
+    return [
+        p.relative_to(runner.ROOT / "configs").with_suffix("").as_posix()
+        for p in files
+        if p.name != "__init__.py"
+    ]
+
+
+def cell(name: str, variant: str, seed: int, *, smoke: bool) -> Cell:
+    """Returns a cell; its key is a hash of the resolved config and the code it names."""
+    spec = f"configs/{name}.py" + (f":{variant}" if variant else "")
+    experiment = runner.load_config(spec, smoke=smoke)
+    runner.override(experiment.config, {"seed": seed})
+    config = runner.plain(experiment.config)
+    for free in runner.FREE:
+        config.pop(free, None)
+    code = House(runner.ROOT).digest(names_in(config))
+    text = json.dumps([config, code], sort_keys=True)
+    key = hashlib.sha256(text.encode()).hexdigest()[:16]
+    kind = "smoke" if smoke else "claims"
+    folder = f"{variant or 'default'}-{seed}-{key[:8]}"
+    return Cell(name, variant, seed, key, Path("runs") / kind / name / folder)
+
+
+def run_cell(cell: Cell, *, smoke: bool) -> dict[str, Any]:
+    """Runs a cell in a process of its own, or goes on with it; returns its record."""
+    spec = f"configs/{cell.name}.py" + (f":{cell.variant}" if cell.variant else "")
+    workdir = runner.ROOT / cell.workdir
+    result = workdir / "result.json"
+    if not result.exists():
+        workdir.mkdir(parents=True, exist_ok=True)
+        command = [
+            sys.executable,
+            "-m",
+            "experiments.run",
+            f"--config={spec}",
+            f"--config.seed={cell.seed}",
+            f"--workdir={workdir}",
+            "--noprogress",
+            *(["--smoke"] if smoke else []),
+        ]
+        with open(workdir / "log.txt", "a", encoding="utf-8") as log:
+            done = subprocess.run(
+                command, cwd=runner.ROOT, stdout=log, stderr=log, check=False
+            )
+        if done.returncode:
+            tail = "\n  ".join(
+                (workdir / "log.txt").read_text("utf-8").splitlines()[-15:]
+            )
+            raise RunFailed(
+                f"{cell.name}:{cell.variant} seed {cell.seed} ended with exit code "
+                f"{done.returncode}:\n  {tail}"
+            )
+    found = json.loads(result.read_text("utf-8"))
+    timing = runner.read_rows(workdir / "timing.jsonl")
+    about = json.loads((workdir / "environment.json").read_text("utf-8"))
+    return {
+        "variant": cell.variant,
+        "seed": cell.seed,
+        "key": cell.key,
+        "scores": found["scores"],
+        "status": found["status"],
+        "seconds": timing[-1]["seconds"] if timing else 0.0,
+        "environment": {k: v for k, v in about.items() if k not in ("command", "seed")},
+    }
+
+
+def by_variant(records: Sequence[Mapping]) -> dict[str, dict[str, np.ndarray]]:
+    """Returns ``scores[variant][name]``, an array over seeds; nan where one is absent."""
+    found: dict[str, dict[str, np.ndarray]] = {}
+    for variant in dict.fromkeys(record["variant"] for record in records):
+        rows = [r["scores"] for r in records if r["variant"] == variant]
+        keys = dict.fromkeys(key for row in rows for key in row)
+        found[variant] = {
+            key: np.array(
+                [np.nan if row.get(key) is None else row[key] for row in rows], float
+            )
+            for key in keys
+        }
+    return found
+
+
+class Judgement(NamedTuple):
+    """What a claim answers: whether it holds, and each of its parts over the seeds."""
+
+    holds: bool
+    parts: dict[str, bool]
+    over_seeds: dict[str, list[bool]]
+
+
+def judge(answer: Any) -> Judgement:
+    """Reads the answer of a claim: a bool, an array of them, or a dict of named ones.
+
+    Raises:
+      TypeError: if it is anything else; a claim that gives a number cannot fail.
+    """
+    parts = answer if isinstance(answer, Mapping) else {"claim": answer}
+    if not parts:
+        raise TypeError("a claim must answer something, got an empty dict")
+    over_seeds = {}
+    for name, value in parts.items():
+        values = np.asarray(value)
+        if values.dtype != bool or not values.size:
+            raise TypeError(f"a claim answers in bools; {name} is {value!r}")
+        over_seeds[name] = [bool(x) for x in np.atleast_1d(values)]
+    whole = {name: all(values) for name, values in over_seeds.items()}
+    return Judgement(all(whole.values()), whole, over_seeds)
+
+
+def _summary(judgement: Judgement, seeds: int) -> str:
+    words = []
+    for name, values in judgement.over_seeds.items():
+        count = f"{sum(values)} of {len(values)} seeds" if len(values) > 1 else ""
+        state = "holds" if all(values) else "does not hold"
+        label = "" if name == "claim" else f"{name}: "
+        words.append(f"{label}{state}" + (f" ({count})" if count else ""))
+    return "; ".join(words) + f"; {seeds} seeds"
+
+
+def check(
+    name: str, *, smoke: bool, jobs: int, seeds: Sequence[int], log=print
+) -> dict[str, Any]:
+    """Checks one claim and returns its result, which it also writes.
+
+    Raises:
+      RunFailed: if a run ends without scores; those that ended well are kept.
+    """
+    experiment = runner.load_config(f"configs/{name}.py")
+    if experiment.module is None or not hasattr(experiment.module, "claim"):
+        raise runner.ConfigError(f"configs/{name}.py has no claim(scores)")
+    variants = getattr(experiment.module, "VARIANTS", ("",))
+    cells = [cell(name, v, seed, smoke=smoke) for v in variants for seed in seeds]
+    where = runner.ROOT / "runs" / "smoke" / "results" if smoke else RESULTS
+    path = where / f"{name}.json"
+    known = {}
+    if path.is_file():
+        old = json.loads(path.read_text("utf-8"))
+        known = {record["key"]: record for record in old["runs"]}
+    missing = [c for c in cells if c.key not in known]
+    log(f"{name}: {len(cells) - len(missing)} of {len(cells)} runs are known")
+    with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
+        futures = {pool.submit(run_cell, c, smoke=smoke): c for c in missing}
+        failures = []
+        for future in concurrent.futures.as_completed(futures):
+            done = futures[future]
+            try:
+                known[done.key] = future.result()
+                log(f"  {done.variant or 'default'}, seed {done.seed}: done")
+            except RunFailed as error:
+                failures.append(error)
+    if failures:
+        raise failures[0]
+    records = [known[c.key] for c in cells]
+    scores = by_variant(records)
+    judgement = judge(experiment.module.claim(scores))
+    about = runner.describe(experiment)
+    result = {
+        "name": name,
+        "title": about["title"],
+        "claim": about.get("claim", ""),
+        "source": about.get("source", ""),
+        "smoke": smoke,
+        "verdict": "holds" if judgement.holds else "does not hold",
+        "parts": judgement.parts,
+        "over_seeds": judgement.over_seeds,
+        "summary": _summary(judgement, len(seeds)),
+        "seeds": list(seeds),
+        "cost_seconds": round(sum(record["seconds"] for record in records), 1),
+        "mean": _means(scores),
+        "checked": datetime.date.today().isoformat(),
+        "runs": records,
+    }
+    if not missing and path.is_file():
+        result["checked"] = old["checked"]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, json.dumps(result, indent=1) + "\n")
+    log(f"{name}: {result['verdict']} ({result['summary']})")
+    return result
+
+
+def _means(scores: Mapping[str, Mapping[str, np.ndarray]]) -> dict[str, dict]:
+    """Mean and standard deviation over seeds of what was evaluated."""
+    return {
+        variant: {
+            key: [float(np.mean(x)), float(np.std(x, ddof=1)) if x.size > 1 else 0.0]
+            for key, x in found.items()
+            if "/" in key and np.all(np.isfinite(x))
+        }
+        for variant, found in scores.items()
+    }
+
+
+# Tables
+
+
+def table() -> str:
+    """Returns the table of all claims, from ``docs/results`` alone."""
+    lines = [
+        "| experiment | claim | verdict | seeds | cost | checked |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
+    for name in names():
+        path = RESULTS / f"{name}.json"
+        link = f"`{name}`"
+        about = runner.describe(runner.load_config(f"configs/{name}.py"))
+        claim = about.get("claim", "").replace("|", "\\|")
+        if not path.is_file():
+            lines.append(f"| {link} | {claim} | not checked | | | |")
+            continue
+        found = json.loads(path.read_text("utf-8"))
+        minutes = f"{found['cost_seconds'] / 60:.1f} min"
+        verdict = f"**{found['verdict']}**"
+        failed = [part for part, holds in found["parts"].items() if not holds]
+        if failed and failed != ["claim"]:
+            verdict += f": not {', '.join(failed)}"
+        lines.append(
+            f"| {link} | {claim} | {verdict} | {len(found['seeds'])} | {minutes} | "
+            f"{found['checked']} |"
+        )
+    return "\n".join(lines)
+
+
+def write_tables() -> None:
+    """Writes the table into ``docs/claims.md`` and between the README's marks."""
+    text = table()
+    CLAIMS.parent.mkdir(exist_ok=True)
+    head = "# Claims\n\nWritten by `python -m experiments.check`; no cell is typed.\n\n"
+    write_atomically(CLAIMS, head + text + "\n")
+    if not README.is_file():
+        return
+    readme = README.read_text("utf-8")
+    start, end = (readme.find(mark) for mark in MARKS)
+    if start < 0 or end < start:
+        raise runner.ConfigError(f"README.md lacks the marks {MARKS}")
+    middle = f"{MARKS[0]}\n{text}\n"
+    write_atomically(README, readme[:start] + middle + readme[end:])
+
+
+def main(argv: Sequence[str]) -> int:
+    """Checks the claims that the arguments name and returns the exit code."""
+    values = flags.FlagValues()
+    define = dict(flag_values=values)
+    flags.DEFINE_bool("smoke", False, "Seconds, not minutes; no verdict.", **define)
+    flags.DEFINE_integer("jobs", 1, "Runs side by side.", lower_bound=1, **define)
+    flags.DEFINE_list("seeds", list(SEEDS), "Seeds of the runs.", **define)
+    flags.DEFINE_bool("tables", False, "Only write the tables anew.", **define)
+    if any(word in ("-h", "--help") for word in argv):
+        print(__doc__)
+        print(values.get_help())
+        return 0
+    try:
+        wanted = list(values(["check", *argv])[1:])
+        seeds = [int(seed) for seed in values.seeds]
+    except (flags.Error, ValueError) as error:
+        return command_line.leave(error, command_line.EXIT_CONFIG)
+    if values.tables:
+        write_tables()
+        return 0
+    known = names()
+    for name in wanted:
+        if name not in known:
+            error = runner.ConfigError(f"no config {name!r}{nearest(name, known)}")
+            return command_line.leave(error, command_line.EXIT_CONFIG)
+    os.environ.setdefault("NPROC", "32")
+    code = 0
+    for name in wanted or known:
+        try:
+            found = check(name, smoke=values.smoke, jobs=values.jobs, seeds=seeds)
+            code = max(code, int(found["verdict"] != "holds" and not values.smoke))
+        except RunFailed as error:
+            code = command_line.leave(error, 3)
+        except runner.ConfigError as error:
+            code = command_line.leave(error, command_line.EXIT_CONFIG)
+    if not values.smoke:
+        write_tables()
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
