@@ -2,9 +2,9 @@
 
 Runs every variant of a config over its seeds at full size, unless ``docs/results`` has
 the scores of the same config and the same code already; asks the config's ``claim``;
-writes ``docs/results/<name>.json`` and the tables of claims in ``docs/claims.md`` and the
-README. Stopped and started again, it goes on. Exit codes: 0 all checked claims hold,
-1 one does not, 2 refused, 3 a run failed.
+writes ``docs/results/<name>.json`` and the tables of claims in ``docs/claims.md`` and
+the README. Stopped and started again, it goes on. Exit codes: 0 all checked claims
+hold, 1 one does not, 2 refused, 3 a run failed.
 """
 
 import concurrent.futures
@@ -58,7 +58,7 @@ def names() -> list[str]:
 
 
 def cell(name: str, variant: str, seed: int, *, smoke: bool) -> Cell:
-    """Returns a cell; its key is a hash of the resolved config and the code it names."""
+    """Returns a cell; its key hashes the resolved config and the code it names."""
     spec = f"configs/{name}.py" + (f":{variant}" if variant else "")
     experiment = runner.load_config(spec, smoke=smoke)
     runner.override(experiment.config, {"seed": seed})
@@ -117,7 +117,7 @@ def run_cell(cell: Cell, *, smoke: bool) -> dict[str, Any]:
 
 
 def by_variant(records: Sequence[Mapping]) -> dict[str, dict[str, np.ndarray]]:
-    """Returns ``scores[variant][name]``, an array over seeds; nan where one is absent."""
+    """Returns ``scores[variant][name]``, an array over seeds; nan where absent."""
     found: dict[str, dict[str, np.ndarray]] = {}
     for variant in dict.fromkeys(record["variant"] for record in records):
         rows = [r["scores"] for r in records if r["variant"] == variant]

@@ -14,7 +14,7 @@ EXIT_CONFIG = 2
 
 
 class CommandLine(NamedTuple):
-    """A parsed command line; `overrides` are those of the config, as they were typed."""
+    """A parsed command line; `overrides` are those of the config, as typed."""
 
     experiment: Experiment
     flags: flags.FlagValues

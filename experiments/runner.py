@@ -399,13 +399,13 @@ def config_changes(
     return lines
 
 
-def _claim_config(
+def claim_workdir(
     workdir: Path,
     experiment: Experiment,
     *,
-    allow_data_change,
-    allow_config_change,
-    log,
+    allow_data_change: bool = False,
+    allow_config_change: bool = False,
+    log: Callable[[str], None] = lambda line: None,
 ) -> None:
     """Writes the config of a run, or refuses to go on with another one."""
     path, config = workdir / "config.json", plain(experiment.config)
@@ -480,7 +480,7 @@ def run(
       log: takes lines for people; default standard error.
       progress: shows a progress line.
       profile: first and last step of a trace.
-      allow_data_change, allow_config_change: go on although they are others than before.
+      allow_data_change, allow_config_change: go on although they have changed.
 
     Returns:
       How the run ended. A finished run that is run again is only reported again.
@@ -525,7 +525,7 @@ def _run(
     chief = jax.process_index() == 0
     objects = make_objects(experiment)
     if chief:
-        _claim_config(
+        claim_workdir(
             workdir,
             experiment,
             allow_data_change=allow_data_change,
@@ -594,7 +594,7 @@ def _conclude(experiment, objects, workdir, outcome, command, watchers) -> None:
 
 
 def final_scores(rows: Sequence[Mapping], options: Options) -> dict[str, Any]:
-    """Returns the scores of a run: of its best evaluation if it names one, or the last."""
+    """Returns a run's scores: of its best evaluation if it names one, or the last."""
     evaluated = [row for row in rows if any("/" in name for name in row)]
     if options.best is not None:
         best = best_of(rows, options.best, options.best_mode)
@@ -666,7 +666,7 @@ class Loaded(NamedTuple):
 def load(
     workdir: Path, *, step: int | None = None, trust: Sequence[str] = ()
 ) -> Loaded:
-    """Returns a run from its directory: the best checkpoint, the last, or one of a step.
+    """Returns a run from its directory, at its best checkpoint, its last or a step.
 
     Args:
       workdir: the run directory.

@@ -78,7 +78,7 @@ def overlay(first: np.ndarray, second: np.ndarray, canvas: int) -> np.ndarray:
 
 @dataclass(frozen=True)
 class DigitPairs:
-    """A source of two digits overlaid: ``image`` [B, C, C], ``label`` [B, 2], ``index``.
+    """A source of digits overlaid: ``image`` [B, C, C], ``label`` [B, 2], ``index``.
 
     The pairs are drawn once, `pairs` of them, from the digits of one part.
 

@@ -54,7 +54,7 @@ def wasserstein2_squared(
 
 
 def optimal_map(cov_p: jax.Array, cov_q: jax.Array) -> jax.Array:
-    r"""The matrix A of the map :math:`x \mapsto \mu_q + A (x - \mu_p)` that carries p to q.
+    r"""The matrix A of the map :math:`x \mapsto \mu_q + A (x - \mu_p)` from p to q.
 
     .. math:: A = L^{-\top} (L^\top \Sigma_q L)^{1/2} L^{-1}, \quad \Sigma_p = L L^\top
 

@@ -99,7 +99,7 @@ class VariationalAutoencoder(nnx.Module):
     def __call__(
         self, inputs: jax.Array, *, train: bool = False, rng: jax.Array | None = None
     ) -> tuple[jax.Array, jax.Array, jax.Array]:
-        """Returns the decoded code, its mean and its scale; no `rng` decodes the mean."""
+        """Returns the decoded code, its mean and scale; no `rng` decodes the mean."""
         mean, scale = self.encode(inputs, train=train)
         code = mean
         if rng is not None:

@@ -1,5 +1,6 @@
 """Multilayer perceptrons, alone and with several heads on one trunk."""
 
+import itertools
 from collections.abc import Callable, Sequence
 
 import jax
@@ -23,8 +24,9 @@ class Perceptron(nnx.Module):
     ):
         if len(sizes) < 2:
             raise ValueError(f"sizes must name input and output, got {tuple(sizes)}")
-        pairs = zip(sizes[:-1], sizes[1:], strict=True)
-        self.layers = nnx.List([nnx.Linear(a, b, rngs=rngs) for a, b in pairs])
+        self.layers = nnx.List(
+            [nnx.Linear(a, b, rngs=rngs) for a, b in itertools.pairwise(sizes)]
+        )
         self.activation = activation
 
     def __call__(self, inputs: jax.Array) -> jax.Array:

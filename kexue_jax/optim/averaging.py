@@ -18,7 +18,7 @@ def average_weights(decay: float = 0.999) -> optax.GradientTransformation:
     r"""Keeps :math:`\bar\theta_t = d_t \bar\theta_{t-1} + (1 - d_t)\theta_t`.
 
     With :math:`d_t = \min(d, t / (t + 9))`, so that an early average is not held
-    back by the first weights; put it last in a chain, as it passes updates on unchanged.
+    back by the first weights. Put it last in a chain: it passes updates on unchanged.
     The loop finds the state's `average` and evaluates it.
 
     Args:
@@ -46,7 +46,9 @@ def average_weights(decay: float = 0.999) -> optax.GradientTransformation:
 
     def update(updates, state, params=None):
         if params is None:
-            raise ValueError(optax.NO_PARAMS_MSG)
+            raise ValueError(
+                "average_weights needs the params: call update(updates, state, params)"
+            )
         count = optax.safe_increment(state.count)
         step = count.astype(jnp.float32)
         keep = jnp.minimum(decay, step / (step + 9.0))

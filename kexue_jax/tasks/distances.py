@@ -22,13 +22,16 @@ class GaussianTransport:
       least as much;
     - ``independent``: y drawn apart from x.
 
-    Scores: ``couplings/map_error``, the largest difference between the map's cost and the
-    closed form, in standard errors of the sample; ``couplings/image_error``, the largest
-    relative difference between the covariance that the map gives and that of q;
-    ``couplings/cholesky_excess`` and ``couplings/independent_excess``, the least cost of
-    the other couplings relative to the closed form; ``couplings/corrupted_error``, the
-    map's error against the closed form without its cross term, which a test of any power
-    must find far off.
+    The scores of the group ``couplings``:
+
+    - ``map_error``: the largest difference between the map's cost and the closed form,
+      in standard errors of the sample;
+    - ``image_error``: the largest relative difference between the covariance that the
+      map gives and that of q;
+    - ``cholesky_excess``, ``independent_excess``: the least cost of the other
+      couplings, relative to the closed form, less 1;
+    - ``corrupted_error``: the map's error against the closed form without its cross
+      term, which a test of any power must find far off.
 
     Args:
       dimension: D.

@@ -1,0 +1,72 @@
+"""Every config is data, has a claim, and runs."""
+
+import ast
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from experiments import check, runner
+from kexue_jax.train.rows import read_rows
+
+ROOT = Path(__file__).resolve().parent.parent
+NAMES = check.names()
+FIRST = [(name, runner.load_config(f"configs/{name}.py").variant) for name in NAMES]
+ALL = [
+    (name, variant)
+    for name in NAMES
+    for variant in runner.load_config(f"configs/{name}.py").module.VARIANTS
+]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_config_says_what_it_claims_and_what_it_costs(name):
+    about = runner.describe(runner.load_config(f"configs/{name}.py"))
+    lacking = {"title", "claim", "limits", "source", "run", "cost"} - about.keys()
+    assert not lacking
+    assert f"configs/{name}.py" in about["run"]
+    assert about["source"].startswith("https://")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_config_file_holds_nothing_but_data_and_a_claim(name):
+    tree = ast.parse((ROOT / "configs" / f"{name}.py").read_text("utf-8"))
+    defined = {n.name for n in tree.body if isinstance(n, ast.FunctionDef)}
+    assert {"get_config", "claim"} <= defined
+    assert all(n == "get_config" or n == "claim" or n[0] == "_" for n in defined)
+    assert not [n for n in tree.body if isinstance(n, ast.ClassDef)]
+
+
+@pytest.mark.parametrize(("name", "variant"), ALL)
+def test_every_variant_resolves_and_survives_a_round_trip(name, variant, tmp_path):
+    experiment = runner.load_config(f"configs/{name}.py:{variant}")
+    runner.claim_workdir(tmp_path, experiment)
+    again = runner.load_config(str(tmp_path))
+    assert runner.plain(again.config) == runner.plain(experiment.config)
+    assert (again.name, again.variant) == (name, variant)
+
+
+def smoke(name, variant, tmp_path):
+    experiment = runner.load_config(f"configs/{name}.py:{variant}", smoke=True)
+    lines = []
+    done = runner.run(experiment, tmp_path, log=lines.append, progress=False)
+    assert done.status == "finished"
+    rows = read_rows(tmp_path / "scores.jsonl")
+    assert rows[-1]["step"] == experiment.config.steps
+    assert any("/" in key for key in rows[-1])
+    assert all(np.isfinite(v) for v in rows[-1].values() if isinstance(v, float))
+    assert (tmp_path / "report.html").stat().st_size > 1000
+    assert not list(tmp_path.rglob("*.pkl"))
+    shutil.rmtree(tmp_path)
+
+
+@pytest.mark.parametrize(("name", "variant"), FIRST)
+def test_a_config_runs_to_its_report(name, variant, tmp_path):
+    smoke(name, variant, tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "variant"), sorted(set(ALL) - set(FIRST)))
+def test_every_other_variant_runs_to_its_report(name, variant, tmp_path):
+    smoke(name, variant, tmp_path)
