@@ -37,7 +37,7 @@ def functional(make: Callable[..., nnx.Module]) -> tuple[Callable, Callable]:
         `Rngs` of its own: randomness comes in as an argument of the call.
 
     Returns:
-      The pair ``init, apply``; `apply` reaches other methods by ``method="name"``.
+      The pair ``init, apply``. `apply` reaches a method through ``method="name"``.
     """
     graphdef = nnx.graphdef(nnx.eval_shape(lambda: make(rngs=nnx.Rngs(0))))
 

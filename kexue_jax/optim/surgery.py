@@ -17,8 +17,8 @@ class MergeState(NamedTuple):
     scores: dict[str, jax.Array]
 
 
-def _count(updates: optax.Updates, params: optax.Params | None) -> int:
-    """The number K of objectives, checked on every leaf."""
+def _check(updates: optax.Updates, params: optax.Params | None) -> None:
+    """Refuses gradients without one leading axis K on every leaf."""
     leaves = jax.tree.leaves(updates)
     sizes = {leaf.shape[0] if leaf.ndim else None for leaf in leaves}
     if len(sizes) != 1 or None in sizes:
@@ -33,7 +33,6 @@ def _count(updates: optax.Updates, params: optax.Params | None) -> int:
                 "gradients of many objectives are [K, *shape of the parameter]; got "
                 f"{jax.tree.map(jnp.shape, updates)} for {want}"
             )
-    return sizes.pop()
 
 
 def _norms(updates: optax.Updates) -> jax.Array:
@@ -71,7 +70,7 @@ def sum_gradients() -> optax.GradientTransformation:
         return optax.EmptyState()
 
     def update(updates, state, params=None):
-        _count(updates, params)
+        _check(updates, params)
         return jax.tree.map(lambda g: jnp.sum(g, axis=0), updates), state
 
     return optax.GradientTransformation(init, update)
@@ -92,7 +91,7 @@ def sum_unit_gradients(floor: float = 1e-8) -> optax.GradientTransformation:
         ``[K, *shape of the parameter]``.
 
     Numerics: norms in float32; the update has the dtype of the gradients.
-    The state's ``scores`` hold ``gradient_norm_k`` for each objective.
+    The state's ``scores`` hold the least and the largest norm of an objective.
 
     Source: https://kexue.fm/archives/8870 (the weights by the norm of the gradient),
       with a floor.
@@ -102,14 +101,18 @@ def sum_unit_gradients(floor: float = 1e-8) -> optax.GradientTransformation:
 
     def init(params):
         del params
-        return MergeState({})
+        zero = jnp.zeros((), jnp.float32)
+        return MergeState({"least_gradient_norm": zero, "largest_gradient_norm": zero})
 
     def update(updates, state, params=None):
         del state
-        count = _count(updates, params)
+        _check(updates, params)
         norms = _norms(updates)
         weights = 1.0 / jnp.maximum(norms, floor)
-        scores = {f"gradient_norm_{k}": norms[k] for k in range(count)}
+        scores = {
+            "least_gradient_norm": jnp.min(norms),
+            "largest_gradient_norm": jnp.max(norms),
+        }
         return _combine(weights, updates), MergeState(scores)
 
     return optax.GradientTransformation(init, update)

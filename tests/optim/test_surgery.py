@@ -64,7 +64,7 @@ def test_an_objective_at_rest_adds_nothing_and_no_nan(keys):
     alone = jax.tree.map(lambda g: g[:1], grads)
     want, _ = merge(sum_unit_gradients(), alone)
     np.testing.assert_allclose(got["w"], want["w"], rtol=1e-6)
-    assert state.scores["gradient_norm_1"] == 0
+    assert state.scores["least_gradient_norm"] == 0
 
 
 @pytest.mark.parametrize("make", [sum_gradients, sum_unit_gradients])
@@ -91,3 +91,11 @@ def test_gradients_without_the_axis_of_objectives_are_refused(make, keys):
 def test_a_floor_of_zero_is_refused():
     with pytest.raises(ValueError, match="floor must be positive, got 0"):
         sum_unit_gradients(floor=0)
+
+
+def test_the_state_keeps_its_structure(keys):
+    grads = gradients(keys)
+    tx = sum_unit_gradients()
+    before = tx.init(grads)
+    _, after = tx.update(grads, before)
+    assert jax.tree.map(jnp.result_type, before) == jax.tree.map(jnp.result_type, after)

@@ -1,0 +1,164 @@
+"""An n-gram model of bytes: interpolated Kneser-Ney with three discounts."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+
+class Table(NamedTuple):
+    """How often each n-gram counts, and what its context keeps for shorter ones.
+
+    `count` and `discount` are ``[U]``, one an n-gram; `total` and `reserve` are
+    ``[C]``, one a context, its sums of counts and of discounts.
+    """
+
+    count: np.ndarray
+    discount: np.ndarray
+    total: np.ndarray
+    reserve: np.ndarray
+
+
+class Level(NamedTuple):
+    """All n-grams of one length.
+
+    `keys` are ``[U]`` int64, sorted: 256 times the place, one level below, of what
+    comes before the last byte, plus that byte. `raw` counts occurrences and serves
+    where this is the longest length; `lower` counts different bytes to the left.
+    """
+
+    keys: np.ndarray
+    raw: Table
+    lower: Table
+
+
+class NGrams(NamedTuple):
+    """One level for each length from 1 to the order."""
+
+    levels: tuple[Level, ...]
+
+
+def _table(keys, contexts, count):
+    found = [max(int(np.sum(count == n)), 1) for n in (1, 2, 3, 4)]
+    share = found[0] / (found[0] + 2 * found[1])
+    steps = [n - (n + 1) * share * found[n] / found[n - 1] for n in (1, 2, 3)]
+    # Discounts lie between 0 and their counts, or probabilities could be negative.
+    discounts = np.array([0.0] + [min(max(d, 0.0), n) for n, d in enumerate(steps, 1)])
+    discount = discounts[np.minimum(count, 3).astype(np.int64)]
+    owner = keys // 256
+    total = np.bincount(owner, count, minlength=contexts)
+    reserve = np.bincount(owner, discount, minlength=contexts)
+    return Table(count, discount, total, reserve)
+
+
+def fit(text: bytes, *, order: int) -> NGrams:
+    """Counts all n-grams of a text up to a length.
+
+    Args:
+      text: at least `order` + 1 bytes.
+      order: the longest length counted, in bytes, at least 1.
+
+    Returns:
+      The levels that `log2_probabilities` reads.
+
+    Raises:
+      ValueError: if the text is too short or `order` is less than 1.
+
+    Numerics: exact integers; n-grams are ranks, so nothing collides.
+    Source: Chen and Goodman, An empirical study of smoothing techniques for language
+      modeling, 1998, https://dash.harvard.edu/handle/1/25104739 (modified Kneser-Ney).
+    """
+    if order < 1 or len(text) <= order:
+        raise ValueError(
+            f"order must be at least 1 and below the length of the text, got {order} "
+            f"for {len(text)} bytes"
+        )
+    symbols = np.frombuffer(text, np.uint8).astype(np.int64)
+    places = np.zeros(len(symbols) + 1, np.int64)  # of n-grams by where they end
+    found = []
+    for length in range(1, order + 1):
+        # places[i] is that of the n-gram before symbol i, at first the empty one.
+        spelled = places[:-1] * 256 + symbols[length - 1 :]
+        keys, first, inverse, count = np.unique(
+            spelled, return_index=True, return_inverse=True, return_counts=True
+        )
+        suffixes = found[-1][3][first + 1] if found else np.zeros(len(keys), np.int64)
+        found.append((keys, count, suffixes, inverse))
+        places = inverse
+    levels = []
+    for length, (keys, count, _, _) in enumerate(found, 1):
+        contexts = 1 if length == 1 else len(found[length - 2][0])
+        if length < order:
+            left = np.bincount(found[length][2], minlength=len(keys))
+            left = np.maximum(left, 1)  # the one at the start of the text has no left
+        else:
+            left = count
+        tables = [_table(keys, contexts, c.astype(float)) for c in (count, left)]
+        levels.append(Level(keys, *tables))
+    return NGrams(tuple(levels))
+
+
+def _mixed(table, shorter, place, hit, context, known):
+    """One step of the interpolation; unknown contexts leave it to shorter ones."""
+    own = np.where(hit, np.maximum(table.count[place] - table.discount[place], 0.0), 0)
+    total = np.where(known, table.total[context], 1.0)
+    total = np.maximum(total, 1e-300)
+    mixed = (own + table.reserve[context] * shorter) / total
+    return np.where(known, mixed, shorter)
+
+
+def log2_probabilities(model: NGrams, text: bytes, history: bytes = b"") -> np.ndarray:
+    """Returns what each order gives the bytes of a text, each after all before it.
+
+    Args:
+      model: of `fit`; it does not learn from `text`.
+      text: T bytes.
+      history: bytes before the text, seen but not scored.
+
+    Returns:
+      ``[order, T]`` float64, logarithms to base 2; row n - 1 belongs to the model
+      whose longest n-grams have n bytes. For any history the probabilities of the 256
+      bytes sum to 1, and none is 0.
+    """
+    symbols = np.frombuffer(history + text, np.uint8).astype(np.int64)
+    start, shorter = len(history), np.full(len(text), 1.0 / 256)
+    before = np.zeros(len(symbols), np.int64)  # place of the context, -1 if unknown
+    rows = []
+    for level in model.levels:
+        spelled = before * 256 + symbols
+        place = np.minimum(np.searchsorted(level.keys, spelled), len(level.keys) - 1)
+        hit = (before >= 0) & (level.keys[place] == spelled)
+        known = before >= 0
+        # A context that only ends the training text was never followed by anything.
+        context = np.where(known, before, 0)
+        view = [array[start:] for array in (place, hit, context)]
+        seen = known[start:] & (level.raw.total[context[start:]] > 0)
+        rows.append(np.log2(_mixed(level.raw, shorter, *view, seen)))
+        shorter = _mixed(level.lower, shorter, *view, seen)
+        before = np.concatenate([[-1], np.where(hit, place, -1)[:-1]])
+    return np.stack(rows)
+
+
+def best_order(text: bytes, *, longest: int, share: float = 0.1) -> int:
+    """Returns the order that best predicts the end of a text from its beginning.
+
+    Args:
+      text: the training text; what is held out must not be in it.
+      longest: the longest n-grams to try, in bytes.
+      share: the part of `text`, at its end, that is predicted.
+    """
+    cut = len(text) - max(1, round(share * len(text)))
+    start, end = text[:cut], text[cut:]
+    bits = log2_probabilities(fit(start, order=longest), end, start[-longest:])
+    return 1 + int(np.argmax(bits.mean(axis=1)))
+
+
+def bits_per_byte(train: bytes, text: bytes, *, order: int) -> float:
+    """Returns the mean bits that the n-grams of one text need for a byte of another.
+
+    Args:
+      train: what is counted.
+      text: what is predicted, as if it began after an empty line.
+      order: the longest n-grams, in bytes.
+    """
+    model = fit(train, order=order)
+    return float(-log2_probabilities(model, text, b"\n\n")[-1].mean())

@@ -1,0 +1,121 @@
+"""Prose that every machine has: the documentation topics that come with CPython."""
+
+import hashlib
+import re
+from typing import NamedTuple
+
+import numpy as np
+
+SEPARATOR = "\n\n"
+
+
+class Prose(NamedTuple):
+    """Two texts that share no paragraph; each is its passages between empty lines."""
+
+    train: str
+    valid: str
+
+    def sizes(self) -> dict[str, int]:
+        """Returns the bytes and paragraphs of both parts."""
+        return {
+            f"{name}_{unit}": size
+            for name, text in self._asdict().items()
+            for unit, size in (
+                ("bytes", len(text.encode())),
+                ("paragraphs", len(paragraphs(text))),
+            )
+        }
+
+    def fingerprint(self) -> dict[str, str | int]:
+        """Returns the sizes and the SHA-256 of both parts."""
+        digests = {
+            f"{name}_sha256": hashlib.sha256(text.encode()).hexdigest()
+            for name, text in self._asdict().items()
+        }
+        return {**digests, **self.sizes()}
+
+
+def paragraphs(text: str) -> list[str]:
+    """Returns what stands between empty lines, without blank lines at its ends."""
+    blocks = re.split(r"\n[ \t]*\n", text)
+    return [block.strip("\n").rstrip() for block in blocks if block.strip()]
+
+
+def same(paragraph: str) -> str:
+    """Returns what two paragraphs share that differ only in indentation or wrapping."""
+    return " ".join(paragraph.split())
+
+
+def passages(documents: dict[str, str], size: int) -> list[str]:
+    """Cuts documents into passages of whole paragraphs, each paragraph used once.
+
+    Documents are taken in the order of their names. A paragraph that occurred before,
+    compared without regard to white space, is left out wherever it occurs again.
+
+    Args:
+      documents: texts by name.
+      size: bytes at which a passage is closed; the end of a document closes it too.
+
+    Returns:
+      Passages without empty lines at their ends.
+    """
+    if size < 1:
+        raise ValueError(f"a passage has at least 1 byte, got size {size}")
+    seen, result = set(), []
+    for name in sorted(documents):
+        passage, length = [], 0
+        for paragraph in paragraphs(documents[name]):
+            key = same(paragraph)
+            if key in seen:
+                continue
+            seen.add(key)
+            passage.append(paragraph)
+            length += len(paragraph.encode()) + len(SEPARATOR)
+            if length >= size:
+                result.append(SEPARATOR.join(passage))
+                passage, length = [], 0
+        if passage:
+            result.append(SEPARATOR.join(passage))
+    return result
+
+
+def split(pieces: list[str], *, held_out: float, seed: int) -> Prose:
+    """Holds out random passages until they make up a share of all bytes.
+
+    Args:
+      pieces: at least two passages, no paragraph of which occurs twice.
+      held_out: the share, between 0 and 1, of the bytes to hold out.
+      seed: the split is a function of it and of the passages alone.
+
+    Returns:
+      Both parts in the order of `pieces`, neither of them empty.
+    """
+    if not 0.0 < held_out < 1.0:
+        raise ValueError(f"held_out must lie between 0 and 1, got {held_out}")
+    if len(pieces) < 2:
+        raise ValueError(f"a split needs at least 2 passages, got {len(pieces)}")
+    order = np.random.Generator(np.random.Philox(seed)).permutation(len(pieces))
+    sizes = np.array([len(piece.encode()) for piece in pieces])[order]
+    count = int(np.searchsorted(np.cumsum(sizes), held_out * sizes.sum())) + 1
+    chosen = set(order[: min(count, len(pieces) - 1)].tolist())
+    parts = ([], [])
+    for index, piece in enumerate(pieces):
+        parts[index in chosen].append(piece)
+    return Prose(*(SEPARATOR.join(part) for part in parts))
+
+
+def python_topics(
+    *, seed: int = 0, held_out: float = 0.1, passage: int = 2000
+) -> Prose:
+    """Returns CPython's documentation topics (``help('topics')``), split in two.
+
+    About 370 kB remain once repetitions are left out. The text belongs to the version
+    of the interpreter: compare fingerprints before comparing scores.
+
+    Args:
+      seed, held_out: as in `split`.
+      passage: size of the passages that are held out as a whole, in bytes.
+    """
+    from pydoc_data.topics import topics
+
+    return split(passages(topics, passage), held_out=held_out, seed=seed)
