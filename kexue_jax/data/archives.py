@@ -12,7 +12,9 @@ from collections.abc import Iterator
 _LIMIT = 1 << 30  # bytes that an archive may unpack to; the largest set needs 1 << 27
 
 
-def open_packed(path: pathlib.Path) -> io.BufferedIOBase:
+def open_packed(
+    path: pathlib.Path,
+) -> gzip.GzipFile | bz2.BZ2File | lzma.LZMAFile | io.BufferedReader:
     """Opens a file for reading, through gzip, bzip2 or xz if its name ends so.
 
     Args:
