@@ -9,6 +9,7 @@ Run:  python -m kexue_jax.data.fetch sst2 mnist
 """
 
 import argparse
+import contextlib
 import hashlib
 import io
 import os
@@ -136,7 +137,7 @@ def locate(
       ChecksumError: if a copy or a download is not the file the registry knows.
     """
     entry = _entry(name)
-    wanted = registry.select(entry, None if files is None else tuple(files))
+    wanted = registry.select(entry, files)
     if path is not None:
         folder = pathlib.Path(path)
         folder = folder / entry.name if (folder / entry.name).is_dir() else folder
@@ -191,7 +192,7 @@ def url_of(published: Published, base_url: str | None = None) -> str:
     Returns:
       str, ``base/owner/name/commit/path`` or ``base/owner/name/archive/commit.tar.gz``.
     """
-    base = base_url or os.environ.get("KEXUE_DATA_URL")
+    base = (base_url or os.environ.get("KEXUE_DATA_URL", "")).rstrip("/")
     repository, commit, path = published.repository, published.commit, published.path
     if path is None:
         return f"{base or _ARCHIVES_URL}/{repository}/archive/{commit}.tar.gz"
@@ -255,8 +256,9 @@ def _derived(published, file):
 def _sweep(folder):
     """Removes what killed processes left in a folder more than a day ago."""
     for left in folder.glob(".part-*"):
-        if time.time() - left.stat().st_mtime > _STALE:
-            shutil.rmtree(left, ignore_errors=True)
+        with contextlib.suppress(FileNotFoundError):  # its process has just finished
+            if time.time() - left.stat().st_mtime > _STALE:
+                shutil.rmtree(left, ignore_errors=True)
 
 
 def download(
@@ -353,7 +355,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     Args:
       arguments: words of the command line; default ``sys.argv``.
     """
-    parser = argparse.ArgumentParser("kexue_jax.data.fetch", description=main.__doc__)
+    parser = argparse.ArgumentParser(
+        "kexue_jax.data.fetch", description="Finds or fetches sets, checked."
+    )
     parser.add_argument("names", nargs="*", metavar="NAME", help="sets to get")
     parser.add_argument("--list", action="store_true", help="show all sets and stop")
     parser.add_argument(
@@ -373,7 +377,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             else:
                 folder = pathlib.Path(options.to) / name
                 download(entry, folder)
-        except (ValueError, FileNotFoundError) as error:
+        except (ValueError, FileNotFoundError, ModuleNotFoundError) as error:
             parser.exit(1, f"{error}\n")
         print(f"{name}: {folder} ({len(entry.files)} files, checked)")
 

@@ -186,7 +186,7 @@ def select(entry: DataSet, files: Iterable[str] | None = None) -> tuple[File, ..
         return entry.files
     if isinstance(files, str):
         raise ValueError(f"files must be a tuple of names, got the str {files!r}")
-    known = {file.name: file for file in entry.files}
+    known, files = {file.name: file for file in entry.files}, tuple(files)
     for name in files:
         if name not in known:
             raise ValueError(

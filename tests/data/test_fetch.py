@@ -150,6 +150,7 @@ def test_without_a_mirror_the_address_is_that_of_github(monkeypatch):
     archive = file.published._replace(path=None)
     expected = f"https://github.com/{REPOSITORY}/archive/{COMMIT}.tar.gz"
     assert fetch.url_of(archive) == expected
+    assert fetch.url_of(file.published, "http://mirror/") == f"http://mirror{PATH}"
 
 
 def test_the_same_content_is_packed_into_the_same_bytes(server, house):
@@ -501,7 +502,9 @@ def test_unknown_sets_and_files_are_answered_with_the_nearest():
     with pytest.raises(ValueError, match=r"got 'dev\.tsv'; did you mean 'dev\.tsv\.gz"):
         fetch.open_text("sst2", "dev.tsv")
     with pytest.raises(ValueError, match="files must be a tuple"):
-        registry.select(registry.load("sst2"), "dev.tsv.gz")
+        fetch.locate("sst2", files="dev.tsv.gz")
+    (file,) = registry.select(registry.load("sst2"), iter(["dev.tsv.gz"]))
+    assert file.name == "dev.tsv.gz"
 
 
 def test_without_pooch_the_error_says_what_to_install(monkeypatch):
