@@ -1,5 +1,6 @@
 IN := .venv/bin
 PYTHON ?= python3
+PYTEST := $(IN)/python -m pytest --doctest-modules
 
 help: ## List the commands.
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -10,5 +11,29 @@ help: ## List the commands.
 demo: .venv ## Set up, then run the default experiment to its report.
 	$(IN)/python -m experiments.run --config=configs/text/docs_model.py
 test: .venv ## Set up, then all tests that are not marked slow or peer.
-	$(IN)/python -m pytest -m "not slow and not peer" --doctest-modules
-.PHONY: help demo test
+	$(PYTEST) -m "not slow and not peer"
+test-all: .venv ## All tests but those of other libraries; takes long.
+	$(PYTEST) -m "not peer"
+peers: .venv ## Tests against other libraries, which it installs.
+	$(IN)/pip install -q -c constraints.txt -e '.[peer]'
+	$(PYTEST) -m peer
+reliability: .venv ## The reliability scorecard, with its figures.
+	$(PYTEST) tests/reliability -m reliability
+claims: .venv ## Check every claim at full size; writes docs/results and the tables.
+	$(IN)/python -m experiments.check --jobs=2
+bench: .venv ## Measure speed side by side; writes docs/benchmarks.
+	$(IN)/python -m benchmarks.loop --write
+lint: .venv ## Style of the code.
+	$(IN)/ruff check . && $(IN)/ruff format --check .
+types: .venv ## Types of the code.
+	$(IN)/ty check --python .venv kexue_jax experiments benchmarks
+docs: .venv ## Build the pages of docs into docs/_build.
+	$(IN)/pip install -q -c constraints.txt -e '.[docs]'
+	$(IN)/sphinx-build -q -W -b html docs docs/_build
+lock: ## Resolve constraints.txt anew, for every Python, without addresses.
+	uv pip compile -q --universal --python-version 3.11 --upgrade --no-header \
+	  --no-annotate --no-emit-index-url --extra dev --extra docs --extra peer \
+	  pyproject.toml -o constraints.txt
+clean: ## Remove the environment, caches and built pages; runs stay.
+	rm -rf .venv .cache .pytest_cache .ruff_cache docs/_build
+.PHONY: help demo test test-all peers reliability claims bench lint types docs lock clean
