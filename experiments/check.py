@@ -66,7 +66,7 @@ def cell(name: str, variant: str, seed: int, *, smoke: bool) -> Cell:
     for free in runner.FREE:
         config.pop(free, None)
     code = House(runner.ROOT).digest(names_in(config))
-    text = json.dumps([config, code], sort_keys=True)
+    text = json.dumps([variant, config, code], sort_keys=True)
     key = hashlib.sha256(text.encode()).hexdigest()[:16]
     kind = "smoke" if smoke else "claims"
     folder = f"{variant or 'default'}-{seed}-{key[:8]}"

@@ -49,6 +49,7 @@ def test_every_variant_resolves_and_survives_a_round_trip(name, variant, tmp_pat
 
 def smoke(name, variant, tmp_path):
     experiment = runner.load_config(f"configs/{name}.py:{variant}", smoke=True)
+    experiment.config.mesh.data = 1
     lines = []
     done = runner.run(experiment, tmp_path, log=lines.append, progress=False)
     assert done.status == "finished"

@@ -103,7 +103,8 @@ class GaussianTransport:
         }
         found = {"closed": closed}
         for name, shift in moved.items():
-            costs = jnp.sum(jnp.square(centred + mean_p - shift - mean_q), axis=-1)
+            shifted = centred - shift + (mean_p - mean_q)[None]
+            costs = jnp.sum(jnp.square(shifted), axis=-1)
             found[name] = jnp.mean(costs)
             found[f"{name}_error"] = jnp.std(costs) / jnp.sqrt(self.samples)
         found["image_error"] = jnp.linalg.norm(image - cov_q) / jnp.linalg.norm(cov_q)

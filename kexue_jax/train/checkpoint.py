@@ -310,6 +310,7 @@ class Checkpoints:
                 self.log(str(error))
                 continue
             self._check_fits(step, manifest, like)
+            self._check_data(step, manifest)
             self._set_aside(tried, step)
             return step
         committed = self.folder / "committed.json"
@@ -345,6 +346,8 @@ class Checkpoints:
                 f"the checkpoint of step {step} in {self.folder} is of another model "
                 f"or optimizer:\n  {wrong}"
             )
+
+    def _check_data(self, step: int, manifest: Mapping) -> None:
         changed = compare_data(manifest["data"], self.data)
         if changed and not self.allow_data_change:
             raise CheckpointError(

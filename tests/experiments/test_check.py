@@ -1,0 +1,173 @@
+import json
+
+import numpy as np
+import pytest
+
+from experiments import check, runner
+
+CONFIG = '''"""A tiny claim.
+
+Claim:  the loss of a line is below one.
+Limits: none.
+Source: https://kexue.fm/
+Run:    python -m experiments.run --config=configs/tiny.py:good
+Cost:   nothing.
+"""
+
+from ml_collections import ConfigDict
+
+VARIANTS = ("good", "bad")
+SMOKE = {"task.value": 7.0}
+
+
+def get_config(variant="good"):
+    value = {"good": 0.5, "bad": 2.0}[variant]
+    task = dict(make="tests.experiments.test_check:Constant", value=value)
+    return ConfigDict(dict(seed=0, steps=0, task=task))
+
+
+def claim(scores):
+    return {"below": scores["good"]["x/loss"] < 1, "above": scores["bad"]["x/loss"] > 1}
+'''
+
+
+class Constant:
+    """A task that trains nothing and scores what it is told, plus its seed."""
+
+    def __init__(self, *, value):
+        self.value = value
+
+    def init(self, rng):
+        return {}, {"rng": rng}
+
+    def evaluate(self, params, extras):
+        return {"x/loss": self.value}
+
+
+@pytest.fixture
+def house(tmp_path, monkeypatch):
+    """A root with one config, whose runs are made in this process."""
+    (tmp_path / "configs").mkdir()
+    (tmp_path / "configs" / "tiny.py").write_text(CONFIG)
+    monkeypatch.setattr(runner, "ROOT", tmp_path)
+    monkeypatch.setattr(check, "RESULTS", tmp_path / "docs" / "results")
+    monkeypatch.setattr(check, "CLAIMS", tmp_path / "docs" / "claims.md")
+    monkeypatch.setattr(check, "README", tmp_path / "README.md")
+    made = []
+
+    def run_cell(cell, *, smoke):
+        made.append((cell.variant, cell.seed))
+        value = {"good": 0.5, "bad": 2.0}[cell.variant]
+        return {
+            "variant": cell.variant,
+            "seed": cell.seed,
+            "key": cell.key,
+            "scores": {"x/loss": value},
+            "status": "finished",
+            "seconds": 1.5,
+            "environment": {},
+        }
+
+    monkeypatch.setattr(check, "run_cell", run_cell)
+    return tmp_path, made
+
+
+def run(**options):
+    options = (
+        dict(smoke=False, jobs=1, seeds=(0, 1, 2), log=lambda line: None) | options
+    )
+    return check.check("tiny", **options)
+
+
+def test_a_claim_is_asked_over_all_variants_and_seeds_and_written(house):
+    root, made = house
+    found = run()
+    assert sorted(made) == [(v, s) for v in ("bad", "good") for s in range(3)]
+    assert found["verdict"] == "holds"
+    assert found["over_seeds"] == {"below": [True] * 3, "above": [True] * 3}
+    written = json.loads((root / "docs/results/tiny.json").read_text())
+    assert written["cost_seconds"] == 9.0
+    assert written["mean"]["good"]["x/loss"] == [0.5, 0.0]
+
+
+def test_what_is_known_is_not_run_again_until_config_or_code_changes(house):
+    root, made = house
+    run()
+    made.clear()
+    run()
+    assert made == []
+    run(seeds=(0, 1, 2, 3))
+    assert sorted(made) == [("bad", 3), ("good", 3)]
+    made.clear()
+    file = root / "configs" / "tiny.py"
+    file.write_text(CONFIG.replace('"good": 0.5', '"good": 0.25'))
+    run()
+    assert sorted(made) == [("good", 0), ("good", 1), ("good", 2)]
+
+
+def test_a_changed_claim_is_judged_anew_without_a_run(house):
+    root, made = house
+    run()
+    made.clear()
+    file = root / "configs" / "tiny.py"
+    file.write_text(CONFIG.replace("< 1,", "< 0,"))
+    found = run()
+    assert made == []
+    assert found["verdict"] == "does not hold"
+    assert found["parts"] == {"below": False, "above": True}
+
+
+def test_a_smoke_check_never_overwrites_a_full_one(house):
+    root, _ = house
+    run()
+    before = (root / "docs/results/tiny.json").read_bytes()
+    found = run(smoke=True)
+    assert found["smoke"] is True
+    assert (root / "docs/results/tiny.json").read_bytes() == before
+
+
+def test_the_tables_are_written_between_the_marks_of_the_readme(house):
+    root, _ = house
+    (root / "README.md").write_text(f"a\n{check.MARKS[0]}\nstale\n{check.MARKS[1]}\nb\n")
+    check.write_tables()
+    assert "not checked" in (root / "README.md").read_text()
+    run()
+    check.write_tables()
+    text = (root / "README.md").read_text()
+    assert "**holds**" in text
+    assert "stale" not in text
+    assert text.startswith("a\n")
+    assert text.endswith("b\n")
+
+
+def test_a_seed_that_fails_fails_the_claim():
+    assert not check.judge(np.array([True, False, True])).holds
+    assert check.judge(True).holds
+
+
+@pytest.mark.parametrize("answer", [0.5, {}, {"a": 1.0}, "yes", np.array([])])
+def test_a_claim_that_does_not_answer_in_bools_is_refused(answer):
+    with pytest.raises(TypeError, match="claim"):
+        check.judge(answer)
+
+
+def test_an_absent_score_is_nan_and_fails_what_compares_it():
+    scores = check.by_variant(
+        [
+            {"variant": "a", "scores": {"x": None}},
+            {"variant": "a", "scores": {"x": 1.0}},
+        ]
+    )
+    assert np.isnan(scores["a"]["x"][0])
+    assert not check.judge(scores["a"]["x"] < 2).holds
+
+
+@pytest.mark.slow
+def test_a_cell_runs_in_a_process_of_its_own_and_is_known_afterwards(tmp_path):
+    cell = check.cell("metrics/gaussian_transport", "normal", 0, smoke=True)
+    cell = cell._replace(workdir=tmp_path / "cell")
+    record = check.run_cell(cell, smoke=True)
+    assert record["status"] == "finished"
+    assert "couplings/map_error" in record["scores"]
+    again = check.run_cell(cell, smoke=True)
+    assert again == record
