@@ -618,6 +618,8 @@ def describe(experiment: Experiment) -> dict[str, str]:
             found[key] = f"{found[key]} {line.strip()}".strip()
         else:
             key = ""
+    if "claim" in found:
+        found["claim"] = found["claim"][:1].upper() + found["claim"][1:]
     return found
 
 

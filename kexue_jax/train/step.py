@@ -172,7 +172,7 @@ def _objective(task, wrap, compute_dtype) -> Callable:
         scores = {
             name: jnp.asarray(x).astype(jnp.float32) for name, x in scores.items()
         }
-        weight = scores.setdefault("weight", jnp.ones((), jnp.float32))
+        weight = scores.get("weight", jnp.ones((), jnp.float32))
         wrong = {name: x.shape for name, x in scores.items() if x.shape}
         if wrong:
             raise ValueError(f"scores must be scalars, got the shapes {wrong}")
@@ -234,7 +234,12 @@ def _accumulate(objective, params, extras, batch, rng, count):
         totals[:-1],
         (loss, grads, scores),
     )
-    return loss, grads, extras, scores | {"weight": total_weight}, total_weight
+    return loss, grads, extras, _reweighed(scores, total_weight), total_weight
+
+
+def _reweighed(scores: dict[str, jax.Array], total: jax.Array) -> dict[str, jax.Array]:
+    """Means of scores, with the sum of the weights if the task reports one."""
+    return scores | {"weight": total} if "weight" in scores else scores
 
 
 def _mean_over_devices(axis, loss, grads, extras, scores, weight):
@@ -253,7 +258,7 @@ def _mean_over_devices(axis, loss, grads, extras, scores, weight):
         extras,
     )
     loss, grads, scores = jax.tree.map(mean, (loss, grads, scores))
-    return loss, grads, extras, scores | {"weight": total}, total
+    return loss, grads, extras, _reweighed(scores, total), total
 
 
 def make_step(
