@@ -187,9 +187,10 @@ def time_to_first_step(spec: str, cache: Path) -> float:
 def main(argv: list[str]) -> None:
     """Measures, prints a table and, if asked, writes it to docs."""
     values = flags.FlagValues()
-    define = dict(flag_values=values)
-    flags.DEFINE_integer("turns", 5, "Times each way is timed.", **define)
-    flags.DEFINE_bool("write", False, "Write docs/benchmarks/loop.json.", **define)
+    flags.DEFINE_integer("turns", 5, "Times each way is timed.", flag_values=values)
+    flags.DEFINE_bool(
+        "write", False, "Write docs/benchmarks/loop.json.", flag_values=values
+    )
     values(["loop", *argv])
     found: dict[str, Any] = {}
     for spec, steps in EXPERIMENTS.items():

@@ -290,11 +290,16 @@ def write_tables() -> None:
 def main(argv: Sequence[str]) -> int:
     """Checks the claims that the arguments name and returns the exit code."""
     values = flags.FlagValues()
-    define = dict(flag_values=values)
-    flags.DEFINE_bool("smoke", False, "Seconds, not minutes; no verdict.", **define)
-    flags.DEFINE_integer("jobs", 1, "Runs side by side.", lower_bound=1, **define)
-    flags.DEFINE_list("seeds", list(SEEDS), "Seeds of the runs.", **define)
-    flags.DEFINE_bool("tables", False, "Only write the tables anew.", **define)
+    flags.DEFINE_bool(
+        "smoke", False, "Seconds, not minutes; no verdict.", flag_values=values
+    )
+    flags.DEFINE_integer(
+        "jobs", 1, "Runs side by side.", lower_bound=1, flag_values=values
+    )
+    flags.DEFINE_list("seeds", list(SEEDS), "Seeds of the runs.", flag_values=values)
+    flags.DEFINE_bool(
+        "tables", False, "Only write the tables anew.", flag_values=values
+    )
     if any(word in ("-h", "--help") for word in argv):
         print(__doc__)
         print(values.get_help())

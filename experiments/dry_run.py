@@ -75,7 +75,7 @@ def describe(experiment: Experiment, workdir: Path) -> str:
 def _step_cost(objects: Any, like: Any) -> str:
     host = objects.task.batch(0)
     batch = parallel.place_batch(host, objects.layout)
-    rows = [("batch", "shape", "dtype")]
+    rows: list[Sequence[Any]] = [("batch", "shape", "dtype")]
     rows += [(name, list(np.shape(x)), np.asarray(x).dtype) for name, x in host.items()]
     compiled = compile_step(
         objects.task,

@@ -599,14 +599,14 @@ def final_scores(rows: Sequence[Mapping], options: Options) -> dict[str, Any]:
     if options.best is not None:
         best = best_of(rows, options.best, options.best_mode)
         evaluated = [row for row in evaluated if best and row["step"] == best[0]]
-    last = {k: v for k, v in (rows[-1] if rows else {}).items() if "/" not in k}
-    scores = last | (evaluated[-1] if evaluated else {})
-    return scores
+    last = rows[-1] if rows else {}
+    trained = {name: value for name, value in last.items() if "/" not in name}
+    return trained | dict(evaluated[-1] if evaluated else {})
 
 
 def describe(experiment: Experiment) -> dict[str, str]:
     """Returns title, claim, limits, source, run and cost from a config's docstring."""
-    text = inspect.cleandoc((experiment.module and experiment.module.__doc__) or "")
+    text = inspect.cleandoc(getattr(experiment.module, "__doc__", None) or "")
     title, _, rest = text.partition("\n")
     found, key = {"title": title.strip() or experiment.name}, ""
     for line in rest.splitlines():

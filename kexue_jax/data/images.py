@@ -1,6 +1,6 @@
 """Pictures that every machine has: the digits of scikit-learn, alone and overlaid."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
@@ -13,6 +13,14 @@ class Pictures(NamedTuple):
 
     image: np.ndarray
     label: np.ndarray
+
+
+def _rows(pictures: Pictures, index: np.ndarray) -> dict[str, np.ndarray]:
+    return {
+        "image": pictures.image[index],
+        "label": pictures.label[index],
+        "index": index,
+    }
 
 
 def digits(*, train: bool) -> Pictures:
@@ -31,7 +39,7 @@ def digits(*, train: bool) -> Pictures:
     return Pictures(image, found.target[chosen].astype(np.int32))
 
 
-@dataclass(frozen=True)
+@dataclass
 class Digits:
     """A source of single digits: ``image`` [B, 8, 8], ``label`` [B], ``index`` [B].
 
@@ -44,20 +52,17 @@ class Digits:
     train: bool = True
     batch_size: int = 100
     seed: int = 0
+    pictures: Pictures = field(init=False, repr=False)
+    order: Shuffled = field(init=False, repr=False)
 
     def __post_init__(self):
-        object.__setattr__(self, "all", digits(train=self.train))
-        order = Shuffled(len(self.all.label), self.batch_size, self.seed)
-        object.__setattr__(self, "order", order)
+        self.pictures = digits(train=self.train)
+        count = len(self.pictures.label)
+        self.order = Shuffled(count, self.batch_size, self.seed)
 
     def __call__(self, step: int) -> dict[str, np.ndarray]:
         """Returns the batch of a step."""
-        index = self.order.indices(step)
-        return {
-            "image": self.all.image[index],
-            "label": self.all.label[index],
-            "index": index,
-        }
+        return _rows(self.pictures, self.order.indices(step))
 
 
 def overlay(first: np.ndarray, second: np.ndarray, canvas: int) -> np.ndarray:
@@ -76,7 +81,7 @@ def overlay(first: np.ndarray, second: np.ndarray, canvas: int) -> np.ndarray:
     return both.max(axis=0)
 
 
-@dataclass(frozen=True)
+@dataclass
 class DigitPairs:
     """A source of digits overlaid: ``image`` [B, C, C], ``label`` [B, 2], ``index``.
 
@@ -95,21 +100,17 @@ class DigitPairs:
     batch_size: int = 100
     seed: int = 0
     pair_seed: int = 0
+    pictures: Pictures = field(init=False, repr=False)
+    order: Shuffled = field(init=False, repr=False)
 
     def __post_init__(self):
         single = digits(train=self.train)
         rng = np.random.default_rng([self.pair_seed, self.train])
         chosen = rng.integers(0, len(single.label), (2, self.pairs))
         image = overlay(*single.image[chosen], self.canvas)
-        object.__setattr__(self, "all", Pictures(image, single.label[chosen].T))
-        order = Shuffled(self.pairs, self.batch_size, self.seed)
-        object.__setattr__(self, "order", order)
+        self.pictures = Pictures(image, single.label[chosen].T)
+        self.order = Shuffled(self.pairs, self.batch_size, self.seed)
 
     def __call__(self, step: int) -> dict[str, np.ndarray]:
         """Returns the batch of a step."""
-        index = self.order.indices(step)
-        return {
-            "image": self.all.image[index],
-            "label": self.all.label[index],
-            "index": index,
-        }
+        return _rows(self.pictures, self.order.indices(step))

@@ -1,6 +1,7 @@
 """Variational autoencoders, and the heads that say what the encoder's output means."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -46,18 +47,24 @@ class BatchNormHead(nnx.Module):
             raise ValueError(f"tau must be in (0, 1), got {tau}")
         self.tau = tau
         self.theta = nnx.Param(jnp.zeros((latent,)))
-        norm = dict(use_scale=False, use_bias=False, momentum=0.9, epsilon=1e-5)
-        self.norm_mean = nnx.BatchNorm(latent, rngs=rngs, **norm)
-        self.norm_scale = nnx.BatchNorm(latent, rngs=rngs, **norm)
+        norm = partial(
+            nnx.BatchNorm,
+            latent,
+            use_scale=False,
+            use_bias=False,
+            momentum=0.9,
+            epsilon=1e-5,
+            rngs=rngs,
+        )
+        self.norm_mean, self.norm_scale = norm(), norm()
 
     def __call__(self, mean, scale, *, train: bool) -> tuple:
         """Maps two ``[B, L]`` to mean and scale, ``[B, L]`` each."""
         share = (1.0 - self.tau) * jax.nn.sigmoid(self.theta[...])
         rest = (1.0 - self.tau) * jax.nn.sigmoid(-self.theta[...])
-        normal = dict(use_running_average=not train)
-        mean = jnp.sqrt(self.tau + share)[None] * self.norm_mean(mean, **normal)
-        scale = jnp.sqrt(rest)[None] * self.norm_scale(scale, **normal)
-        return mean, scale
+        mean = self.norm_mean(mean, use_running_average=not train)
+        scale = self.norm_scale(scale, use_running_average=not train)
+        return jnp.sqrt(self.tau + share)[None] * mean, jnp.sqrt(rest)[None] * scale
 
 
 class VariationalAutoencoder(nnx.Module):

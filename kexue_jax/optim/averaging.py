@@ -33,7 +33,7 @@ def average_weights(decay: float = 0.999) -> optax.GradientTransformation:
     if not 0 <= decay < 1:
         raise ValueError(f"decay must be in [0, 1), got {decay}")
 
-    def wide(leaf):
+    def wide(leaf: jax.Array) -> jax.Array:
         if not jnp.issubdtype(leaf.dtype, jnp.floating):
             return leaf
         return leaf.astype(jnp.promote_types(leaf.dtype, jnp.float32))
@@ -50,7 +50,7 @@ def average_weights(decay: float = 0.999) -> optax.GradientTransformation:
                 "average_weights needs the params: call update(updates, state, params)"
             )
         count = optax.safe_increment(state.count)
-        step = count.astype(jnp.float32)
+        step = jnp.asarray(count, jnp.float32)
         keep = jnp.minimum(decay, step / (step + 9.0))
 
         def mix(average, new):
@@ -60,6 +60,8 @@ def average_weights(decay: float = 0.999) -> optax.GradientTransformation:
             return (keep * average + (1.0 - keep) * new).astype(average.dtype)
 
         latest = optax.apply_updates(params, updates)
-        return updates, AverageState(count, jax.tree.map(mix, state.average, latest))
+        return updates, AverageState(
+            jnp.asarray(count), jax.tree.map(mix, state.average, latest)
+        )
 
     return optax.GradientTransformation(init, update)

@@ -22,7 +22,7 @@ def test_a_step_is_the_same_batch_forever_and_epochs_miss_nothing(make):
     for step in (0, 7, 100):
         for name, rows in source(step).items():
             np.testing.assert_array_equal(rows, again(step)[name])
-    count = len(source.all.label)
+    count = len(source.pictures.label)
     seen = np.concatenate([source(i)["index"] for i in range(-(-count // 50))])[:count]
     assert sorted(seen) == list(range(count))
     other = make(batch_size=50, seed=4)
@@ -32,7 +32,7 @@ def test_a_step_is_the_same_batch_forever_and_epochs_miss_nothing(make):
 def test_labels_belong_to_their_pictures():
     source = DigitPairs(pairs=64, batch_size=8)
     batch = source(5)
-    whole = source.all
+    whole = source.pictures
     np.testing.assert_array_equal(batch["image"], whole.image[batch["index"]])
     np.testing.assert_array_equal(batch["label"], whole.label[batch["index"]])
     assert batch["label"].shape == (8, 2)

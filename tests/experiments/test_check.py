@@ -128,7 +128,9 @@ def test_a_smoke_check_never_overwrites_a_full_one(house):
 
 def test_the_tables_are_written_between_the_marks_of_the_readme(house):
     root, _ = house
-    (root / "README.md").write_text(f"a\n{check.MARKS[0]}\nstale\n{check.MARKS[1]}\nb\n")
+    (root / "README.md").write_text(
+        f"a\n{check.MARKS[0]}\nstale\n{check.MARKS[1]}\nb\n"
+    )
     check.write_tables()
     assert "not checked" in (root / "README.md").read_text()
     run()
