@@ -319,6 +319,8 @@ class _Run:
     def _cut_scores(self) -> None:
         """Drops the rows after this step, here and in the trackers."""
         self.scores.cut(self.step)
+        if self.watch.progress:
+            self.watch.progress.go_on_from(self.step)
         for writer in self.writers:
             writer.close()
         rows = self.scores.rows

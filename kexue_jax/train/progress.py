@@ -90,6 +90,11 @@ class Progress:
         if now - self._painted >= wait or now < self._painted:
             self._paint(now)
 
+    def go_on_from(self, step: int) -> None:
+        """Takes note that a run goes on from a step that another process made."""
+        self._count()
+        self._step, self._pending, self._made = step, 0.0, 0.0
+
     def line(self, text: str) -> None:
         """Writes `text` on a line of its own, above the bar if there is one."""
         if not self._enabled:

@@ -264,3 +264,15 @@ def test_slow_steps_are_told_in_seconds_a_step(clock):
 def test_a_negative_number_is_refused_by_name(name):
     with pytest.raises(ValueError, match=f"{name} must be >= 0, got -1"):
         Progress(**({"total": 1} | {name: -1}))
+
+
+def test_steps_of_an_earlier_process_are_shown_and_not_in_the_rate(clock, terminal):
+    progress = Progress(1000, stream=terminal, clock=clock)
+    clock.now += 3
+    progress.go_on_from(900)
+    for step in range(901, 921):
+        clock.now += 1.0
+        progress.update(step)
+    assert progress.rate == pytest.approx(1.0)
+    assert "920/1000" in terminal.screen()[-1]
+    assert "ETA 1:20" in terminal.screen()[-1]
