@@ -53,17 +53,9 @@ OTHERS["nn"] = {"jax", "flax"} | {
 }
 OTHERS["tasks"] = {"jax", "numpy", "optax", "kexue_jax.exhibits"} | {
     f"kexue_jax.{room}"
-    for room in [
-        "numerics",
-        "attention",
-        "position",
-        "metrics",
-        "losses",
-        "algorithms",
-        "kernels",
-        "nn",
-        "scores",
-    ]
+    for room in (
+        "numerics attention position metrics losses algorithms kernels nn scores"
+    ).split()
 }
 
 
