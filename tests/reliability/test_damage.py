@@ -97,12 +97,33 @@ def later_empty_folder(folder):
 
 
 def foreign_folders(folder):
-    for name in ("notes", "00000400.orbax-checkpoint-tmp", "1e9", "-5"):
+    for name in (
+        "notes",
+        "00000400.orbax-checkpoint-tmp",
+        "1e9",
+        "-5",
+        "7",
+        "99999999999999999999",
+    ):
         (folder.parent / name).mkdir()
     (folder.parent / "README").write_text("somebody was here")
 
 
+def copied_forward(folder):
+    shutil.copytree(folder, folder.parent / "00000900")
+
+
+def flipped_note(folder):
+    path = folder / "manifest.json"
+    text = path.read_text("utf-8")
+    at = text.index('"loss": 0.') + 11
+    changed = "2" if text[at] == "1" else "1"
+    path.write_text(text[:at] + changed + text[at + 1 :], "utf-8")
+
+
 CASES = {
+    "a copy under another step": copied_forward,
+    "a changed number in the marker": flipped_note,
     "a truncated file": truncate,
     "a deleted file": delete,
     "an emptied index of arrays": empty("manifest.ocdbt"),
