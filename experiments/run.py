@@ -7,15 +7,24 @@ written, 75 stopped by a signal and ready to go on.
 
 import os
 import shlex
+import signal
 import sys
+import time
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
-from absl import flags
-
-from experiments import command_line
-
 EXIT_HALTED, EXIT_DISK, EXIT_PREEMPTED = 3, 74, 75
+
+if __name__ == "__main__":  # before the slow imports; the loop has handlers of its own
+    for _number in (signal.SIGTERM, signal.SIGUSR1):
+        signal.signal(_number, lambda *_: os._exit(EXIT_PREEMPTED))
+
+from absl import flags  # noqa: E402
+
+from experiments import command_line  # noqa: E402
+
+HEARTBEAT_SECONDS = 10  # of silence after which a process of a run counts as gone
 
 
 def define_flags(values: flags.FlagValues) -> None:
@@ -65,9 +74,14 @@ def set_up_jax(values: flags.FlagValues) -> None:
     import jax
 
     if values.coordinator == "auto":
-        jax.distributed.initialize()
+        jax.distributed.initialize(heartbeat_timeout_seconds=HEARTBEAT_SECONDS)
     elif values.coordinator:
-        jax.distributed.initialize(values.coordinator, values.processes, values.process)
+        jax.distributed.initialize(
+            values.coordinator,
+            values.processes,
+            values.process,
+            heartbeat_timeout_seconds=HEARTBEAT_SECONDS,
+        )
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
         home = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
         cache = home / "kexue_jax" / "compiled"
@@ -97,7 +111,30 @@ def main(argv: Sequence[str]) -> int:
         print(command_line.help_config(parsed.experiment.config))
         return 0
     set_up_jax(values)
-    return _run(parsed, values, profile, argv)
+    if not values.coordinator:
+        return _run(parsed, values, profile, argv)
+    return _run_together(parsed, values, profile, argv)
+
+
+def _run_together(parsed, values, profile, argv) -> int:
+    """As `_run`, for one of several processes: no failure leaves the others waiting."""
+    try:
+        code = _run(parsed, values, profile, argv)
+    except Exception:
+        traceback.print_exc()
+        print(
+            f"process {values.process} cannot go on. If another one is gone, the "
+            f"coordinator names it within {HEARTBEAT_SECONDS} seconds:",
+            file=sys.stderr,
+            flush=True,
+        )
+        time.sleep(HEARTBEAT_SECONDS + 3)
+        code = 1
+    if code not in (0, EXIT_PREEMPTED):
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)  # JAX would wait for the others to leave as well
+    return code
 
 
 def _run(parsed, values, profile, argv) -> int:

@@ -1,5 +1,6 @@
 """From a config to a finished run directory; imported by every command."""
 
+import contextlib
 import dataclasses
 import hashlib
 import importlib.util
@@ -19,7 +20,9 @@ from types import ModuleType
 from typing import Any, NamedTuple
 
 import jax
+import numpy as np
 import optax
+from jax.experimental import multihost_utils
 from ml_collections import ConfigDict
 from ml_collections.config_dict import placeholder
 
@@ -30,7 +33,7 @@ from kexue_jax.train.checkpoint import (
     Checkpoints,
     write_atomically,
 )
-from kexue_jax.train.lock import WorkdirLock
+from kexue_jax.train.lock import Locked, WorkdirLock
 from kexue_jax.train.loop import (
     Options,
     Outcome,
@@ -190,7 +193,13 @@ def _load_run_config(path: Path) -> Experiment:
         stored = json.loads(path.read_text("utf-8"))
         origin, data = stored["origin"], _tuples(stored["config"])
         config = _lay_under(ConfigDict(data), defaults())
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (
+        ValueError,
+        LookupError,
+        TypeError,
+        AttributeError,
+        RecursionError,
+    ) as error:
         raise ConfigError(f"--config: {path} is no whole config: {error!r}") from error
     module, file = None, str(origin.get("file", path))
     own = (ROOT / file).resolve()
@@ -410,7 +419,7 @@ def claim_workdir(
     """Writes the config of a run, or refuses to go on with another one."""
     path, config = workdir / "config.json", plain(experiment.config)
     if path.exists():
-        before = json.loads(path.read_text("utf-8"))["config"]
+        before = _read(path, "config")["config"]
         changes = config_changes(before, config, allow_data_change=allow_data_change)
         if changes and not allow_config_change:
             lines = "\n  ".join(changes)
@@ -426,11 +435,23 @@ def claim_workdir(
     )
 
 
+def _read(path: Path, *fields: str) -> dict[str, Any]:
+    """Returns a JSON file of the run directory that has these fields."""
+    try:
+        found = json.loads(path.read_text("utf-8"))
+        lacking = [name for name in fields if name not in found]
+    except (ValueError, TypeError, RecursionError) as error:
+        raise ConfigError(f"{path} is damaged: {error}") from error
+    if lacking or not isinstance(found, dict):
+        raise ConfigError(f"{path} is damaged: it lacks {', '.join(fields)}")
+    return found
+
+
 def _check_restarts(workdir: Path) -> None:
     """Refuses to run a third time into what has halted a run twice."""
     path = workdir / "restarts.json"
     if path.exists():
-        halts = json.loads(path.read_text("utf-8"))
+        halts = _read(path, "step", "count", "reason")
         if halts["count"] > 2:
             raise CrashLoop(
                 f"{workdir} has halted {halts['count']} times at step {halts['step']}: "
@@ -442,11 +463,15 @@ class CrashLoop(RuntimeError):
     """A run has halted at the same step too often to be started again."""
 
 
-def _count_halt(workdir: Path, outcome: Outcome) -> None:
+def _count_halt(workdir: Path, outcome: Outcome, max_skips: int) -> None:
+    """Counts the halts in a row between which no update was made.
+
+    Skipped updates count as steps, so each restart may halt `max_skips` steps later.
+    """
     path, count = workdir / "restarts.json", 1
     if path.exists():
-        before = json.loads(path.read_text("utf-8"))
-        count += before["count"] if before["step"] == outcome.step else 0
+        before = _read(path, "step", "count")
+        count += before["count"] if outcome.step <= before["step"] + max_skips else 0
     halt = {"step": outcome.step, "count": count, "reason": outcome.reason}
     write_atomically(path, json.dumps(halt))
 
@@ -494,29 +519,36 @@ def run(
     workdir, chief = Path(workdir).absolute(), jax.process_index() == 0
     log = log or (lambda line: print(line, file=sys.stderr, flush=True))
     said = log if chief else (lambda line: None)
-    if chief:
-        workdir.mkdir(parents=True, exist_ok=True)
-        with WorkdirLock(workdir):
-            return _run(
-                experiment,
-                workdir,
-                command,
-                said,
-                progress,
-                profile,
-                allow_data_change,
-                allow_config_change,
-            )
-    return _run(
-        experiment,
-        workdir,
-        command,
-        said,
-        False,
-        profile,
-        allow_data_change,
-        allow_config_change,
-    )
+    with contextlib.ExitStack() as stack:
+        problem = None
+        if chief:
+            try:
+                workdir.mkdir(parents=True, exist_ok=True)
+                stack.enter_context(WorkdirLock(workdir))
+            except (OSError, Locked) as error:
+                problem = error
+        _agree(problem)
+        return _run(
+            experiment,
+            workdir,
+            command,
+            said,
+            progress,
+            profile,
+            allow_data_change,
+            allow_config_change,
+        )
+
+
+def _agree(problem: Exception | None) -> None:
+    """Raises what process 0 found, on all processes, so that none waits for it."""
+    failed = problem is not None
+    if jax.process_count() > 1:
+        failed = bool(multihost_utils.broadcast_one_to_all(np.int32(failed)))
+    if problem is not None:
+        raise problem
+    if failed:
+        raise ConfigError("process 0 refused the run and says why")
 
 
 def _run(
@@ -524,19 +556,25 @@ def _run(
 ) -> Outcome:
     chief = jax.process_index() == 0
     objects = make_objects(experiment)
+    stored, problem = workdir / "config.json", None
     if chief:
-        claim_workdir(
-            workdir,
-            experiment,
-            allow_data_change=allow_data_change,
-            allow_config_change=allow_config,
-            log=log,
-        )
-        _check_restarts(workdir)
-        about = environment(experiment, command)
-        write_atomically(
-            workdir / "environment.json", json.dumps(about, indent=1) + "\n"
-        )
+        try:
+            before = stored.read_text("utf-8") if stored.exists() else None
+            claim_workdir(
+                workdir,
+                experiment,
+                allow_data_change=allow_data_change,
+                allow_config_change=allow_config,
+                log=log,
+            )
+            _check_restarts(workdir)
+            about = environment(experiment, command)
+            write_atomically(
+                workdir / "environment.json", json.dumps(about, indent=1) + "\n"
+            )
+        except (ConfigError, CrashLoop, OSError) as error:
+            problem = error
+    _agree(problem)
     bar = Progress(objects.options.steps, enabled=show and chief)
     watchers = Watchers(
         open_writers=_open_writers(experiment, workdir),
@@ -545,18 +583,23 @@ def _run(
         schedules=objects.schedules,
         profile=profile,
     )
-    outcome = fit(
-        objects.task,
-        objects.tx,
-        objects.options,
-        workdir=workdir,
-        layout=objects.layout,
-        wrap=objects.wrap,
-        watchers=watchers,
-        allow_data_change=allow_data_change,
-    )
+    try:
+        outcome = fit(
+            objects.task,
+            objects.tx,
+            objects.options,
+            workdir=workdir,
+            layout=objects.layout,
+            wrap=objects.wrap,
+            watchers=watchers,
+            allow_data_change=allow_data_change,
+        )
+    except CheckpointError:  # the directory stays a run of the config that it was
+        if chief and before is not None:
+            write_atomically(stored, before)
+        raise
     if chief and outcome.status == "halted":
-        _count_halt(workdir, outcome)
+        _count_halt(workdir, outcome, objects.options.max_skips)
     if outcome.status in ("finished", "stopped early"):
         _conclude(experiment, objects, workdir, outcome, command, watchers)
     return outcome

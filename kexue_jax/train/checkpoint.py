@@ -51,6 +51,14 @@ def write_atomically(path: Path, text: str) -> None:
     os.replace(partial, path)
 
 
+def _name(step: int) -> str:
+    return f"{step:08d}"
+
+
+def _is_step(name: str) -> bool:
+    return name.isascii() and name.isdecimal() and name == _name(int(name))
+
+
 def _sha256(path: Path) -> str:
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
@@ -67,8 +75,18 @@ def _hashes(folder: Path) -> dict[str, list]:
         }
 
 
+def _seal(manifest: Mapping[str, Any]) -> str:
+    """The sha256 of what a manifest says."""
+    rest = {name: value for name, value in manifest.items() if name != "sha256"}
+    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
+
+
 def _damage(folder: Path, manifest: Mapping[str, Any]) -> str:
     """What differs between a folder and its manifest, or an empty string."""
+    if manifest["sha256"] != _seal(manifest):
+        return "manifest.json has changed (its sha256 differs)"
+    if folder.name != _name(manifest["step"]):
+        return f"manifest.json is that of step {manifest['step']}"
     have, want = _hashes(folder / "state"), manifest["files"]
     for name in sorted(have.keys() | want.keys()):
         if name not in have:
@@ -143,13 +161,14 @@ class Checkpoints:
         self.allow_data_change = allow_data_change
         self.protected: set[int] = set()
         self._thread: threading.Thread | None = None
-        self._error: BaseException | None = None
+        self._error: Exception | None = None
+        self._saving = 0
         self._chief = jax.process_index() == 0
         self._home = self.folder.parent.stat().st_ino
 
     def path(self, step: int) -> Path:
         """Returns the folder of a step."""
-        return self.folder / f"{step:08d}"
+        return self.folder / _name(step)
 
     def steps(self) -> list[int]:
         """Returns the steps with a manifest, in order; their files are not checked."""
@@ -158,7 +177,7 @@ class Checkpoints:
         return sorted(
             int(path.name)
             for path in self.folder.iterdir()
-            if path.name.isdecimal() and (path / "manifest.json").is_file()
+            if _is_step(path.name) and (path / "manifest.json").is_file()
         )
 
     # Writing
@@ -175,33 +194,51 @@ class Checkpoints:
         from orbax.checkpoint import v1 as ocp
 
         self.wait()
-        if self._chief:
-            self.prune()
         leaves = {name: x for name, x in _flat(state).items() if x.size}
-        target = self.path(step)
+        response, problem = None, None
         try:
             if self._chief:
-                if self.folder.parent.stat().st_ino != self._home:
-                    raise OSError(
-                        f"{self.folder.parent} was replaced by another folder"
-                    )
-                self.folder.mkdir(exist_ok=True)
-                if target.exists():
-                    self._remove(target)
-            _barrier("checkpoint: clear")
-            response = ocp.save_async(target / "state", leaves)
+                self._clear(step)
+        except OSError as error:
+            problem = error
+        self._agree(step, problem)
+        try:
+            response = ocp.save_async(self.path(step) / "state", leaves)
         except Exception as error:
-            raise self._failed(step, error) from error
+            problem = error
+        self._agree(step, problem)
         manifest = {
             "step": step,
             "leaves": {name: describe_leaf(x) for name, x in _flat(state).items()},
             "data": self.data,
             "notes": dict(notes or {}),
         }
+        self._saving = step
         self._thread = threading.Thread(
             target=self._finish, args=(step, response, manifest), daemon=True
         )
         self._thread.start()
+
+    def _clear(self, step: int) -> None:
+        """Makes room for a checkpoint; raises OSError if there is none."""
+        if self.folder.parent.stat().st_ino != self._home:
+            raise OSError(f"{self.folder.parent} was replaced by another folder")
+        self.folder.mkdir(exist_ok=True)
+        self.prune()
+        if self.path(step).exists():
+            self._remove(self.path(step))
+
+    def _agree(self, step: int, problem: Exception | None) -> None:
+        """Raises on every process what went wrong on any."""
+        failed = problem is not None
+        if jax.process_count() > 1:
+            failed = multihost_utils.process_allgather(np.int32(failed)).any()
+        if isinstance(problem, SaveError):
+            raise problem
+        if problem is not None:
+            raise self._failed(step, problem) from problem
+        if failed:
+            raise self._failed(step, OSError("another process says why"))
 
     def _finish(self, step: int, response: Any, manifest: dict) -> None:
         """Waits for Orbax, then writes the manifest; runs in a thread of its own."""
@@ -210,12 +247,13 @@ class Checkpoints:
             if self._chief:
                 folder = self.path(step)
                 manifest["files"] = _hashes(folder / "state")
+                manifest["sha256"] = _seal(manifest)
                 write_atomically(
                     folder / "manifest.json", json.dumps(manifest, indent=1)
                 )
                 committed = json.dumps({"step": step})
                 write_atomically(self.folder / "committed.json", committed)
-        except BaseException as error:  # handed to the loop by check()
+        except Exception as error:  # handed to the loop by check()
             self._error = self._failed(step, error)
 
     def _failed(self, step: int, error: BaseException) -> SaveError:
@@ -228,18 +266,23 @@ class Checkpoints:
         )
 
     def check(self) -> None:
-        """Raises `SaveError` if a save has failed by now."""
-        if self._thread is not None and not self._thread.is_alive():
+        """Raises `SaveError` if a save has failed by now.
+
+        With several processes `wait` does, where all of them hear of it.
+        """
+        if self._thread is None or self._thread.is_alive():
+            return
+        if jax.process_count() == 1:
             self.wait()
 
     def wait(self) -> None:
         """Waits until the checkpoint is whole; raises `SaveError` if it failed."""
-        if self._thread is not None:
-            self._thread.join()
-            self._thread = None
-        if self._error is not None:
-            error, self._error = self._error, None
-            raise error
+        if self._thread is None:
+            return
+        self._thread.join()
+        self._thread = None
+        error, self._error = self._error, None
+        self._agree(self._saving, error)
 
     def prune(self) -> None:
         """Deletes all but the newest `keep` and the protected."""
@@ -334,7 +377,7 @@ class Checkpoints:
                 os.replace(self.path(step), self.folder / name)
                 self.log(f"moved it to {name}; going on from step {good}")
         for path in self.folder.iterdir():
-            if path.name.isdecimal() and not (path / "manifest.json").is_file():
+            if _is_step(path.name) and not (path / "manifest.json").is_file():
                 self.log(f"removing {path.name}, which was never finished")
                 shutil.rmtree(path)
 
@@ -389,7 +432,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     try:
         manifest = json.loads((folder / "manifest.json").read_text("utf-8"))
         reason = _damage(folder, manifest)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
         raise CheckpointError(f"{folder} is no whole checkpoint: {error!r}") from error
     if reason:
         raise CheckpointError(f"{folder} is damaged: {reason}")

@@ -44,7 +44,7 @@ class WorkdirLock:
     def __enter__(self) -> "WorkdirLock":
         import fcntl
 
-        self._file = open(self.path, "a+", encoding="utf-8")  # noqa: SIM115
+        self._file = open(self.path, "a+", encoding="utf-8")
         held = False
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -55,8 +55,8 @@ class WorkdirLock:
             held = True
         self._file.seek(0)
         try:
-            owner = json.loads(self._file.read() or "{}")
-        except ValueError:
+            owner = dict(json.loads(self._file.read() or "{}"))
+        except (ValueError, TypeError, RecursionError):
             owner = {}
         if not held and owner and owner.get("host") != socket.gethostname():
             held = self._alive_elsewhere(owner)

@@ -242,7 +242,9 @@ def fit(
     with contextlib.ExitStack() as stack:
         run = _Run(task, tx, options, Path(workdir), layout, wrap, watchers)
         run.stop = stack.enter_context(StopRequest())
-        run.dog = stack.enter_context(Watchdog(options.hang_seconds))
+        grace = 4.0 if jax.process_count() > 1 else 0.0
+        dog = Watchdog(options.hang_seconds, grace_seconds=grace)
+        run.dog = stack.enter_context(dog)
         stack.callback(run.close)
         return run.go(allow_data_change)
 
@@ -314,6 +316,8 @@ class _Run:
         self.pending: dict[str, Any] = {}
         self.shown = (self.step, 0.0)
         self._protect_best()
+        if self.watch.progress:
+            self.watch.progress.begin(self.step)
         return notes
 
     def _cut_scores(self) -> None:
@@ -384,8 +388,14 @@ class _Run:
         it evaluates can write the same row.
         """
         written = self.scores.rows and self.scores.rows[-1]["step"] == step
-        if written or not (trained or self._is_eval()):
-            return
+        if not written and (trained or self._is_eval()):
+            self._write_row_of(step, trained)
+        # also of a row that was written before this process: it may have died then
+        factor, window = self.options.spike_factor, self.options.spike_window
+        if factor and trained and is_spike(self.scores.rows, factor, window):
+            self._roll_back()
+
+    def _write_row_of(self, step: int, trained: Mapping[str, Any]) -> None:
         row = {"step": step, **trained}
         if step and self._is_due(self.options.save_every):
             self._save(trained)
@@ -397,9 +407,6 @@ class _Run:
         self._show(row)
         if self._protect_best() == step and self.saved_at != step:
             self._save(trained)
-        factor, window = self.options.spike_factor, self.options.spike_window
-        if factor and trained and is_spike(self.scores.rows, factor, window):
-            self._roll_back()
 
     def _plain(self, scores: Mapping[str, Any]) -> dict[str, float]:
         """One step's scores as numbers, with the schedules' values."""

@@ -10,7 +10,7 @@ import jax
 from jax.experimental import multihost_utils
 
 
-class Interrupted(Exception):  # noqa: N818
+class Interrupted(Exception):
     """A signal came while something was done that may be left undone."""
 
 

@@ -23,6 +23,7 @@ class Watchdog:
     Args:
       seconds: the least time that counts as hanging.
       slow_seconds: the same for phases other than training.
+      grace_seconds: between the stacks and the end.
       stream: where the stacks go; needs a file descriptor.
       leave: ends the process.
     """
@@ -32,6 +33,7 @@ class Watchdog:
         seconds: float = 300.0,
         *,
         slow_seconds: float = 7200.0,
+        grace_seconds: float = 0.0,
         stream: IO | None = None,
         leave: Callable[[int], object] = os._exit,
         clock: Callable[[], float] = time.monotonic,
@@ -41,17 +43,19 @@ class Watchdog:
                 f"seconds must be positive, got {seconds} and {slow_seconds}"
             )
         self.seconds, self.slow_seconds = seconds, slow_seconds
+        self.grace_seconds = grace_seconds
         self._stream, self._leave, self._clock = stream, leave, clock
         self._durations: deque[float] = deque(maxlen=101)
         self._phase, self._beaten = "setting up", clock()
-        self._stop = threading.Event()
+        self._stop, self._barking = threading.Event(), threading.Lock()
 
     def __enter__(self) -> "Watchdog":
         threading.Thread(target=self._watch, name="watchdog", daemon=True).start()
         return self
 
     def __exit__(self, *exception) -> None:
-        self._stop.set()
+        with self._barking:  # one that has begun to end the process ends it
+            self._stop.set()
 
     def beat(self) -> None:
         """Says that a step was made."""
@@ -81,7 +85,11 @@ class Watchdog:
         pause = min(1.0, self.seconds / 10)
         while not self._stop.wait(pause):
             phase, silent = self._phase, self._clock() - self._beaten
-            if silent > self.limit():
+            if silent <= self.limit():
+                continue
+            with self._barking:
+                if self._stop.is_set():
+                    return
                 stream = self._stream or sys.stderr
                 stream.write(
                     f"\nHanging: no progress for {silent:.0f} s while {phase}; "
@@ -90,5 +98,7 @@ class Watchdog:
                 stream.flush()
                 faulthandler.dump_traceback(stream, all_threads=True)
                 stream.flush()
+                # its end makes other processes fail: let them find their hang first
+                time.sleep(self.grace_seconds)
                 self._leave(EXIT_HANG)
                 return
