@@ -71,6 +71,7 @@ def rotary(
 
     Numerics: angles and products are float32 whatever the dtype; the angle of position
       m is then exact to about ``m * 6e-8`` radians.
+
     Source: https://kexue.fm/archives/8265
 
     >>> quarter = jnp.array([jnp.pi / 2])

@@ -1,0 +1,158 @@
+"""What the pages say is true of the code: examples run, commands and links exist."""
+
+import importlib
+import re
+import shlex
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from absl import flags
+
+from experiments import check, command_line, run, runner
+from kexue_jax.train.loop import Options, fit
+from kexue_jax.train.watchdog import EXIT_HANG
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+IDS = [page.relative_to(ROOT).as_posix() for page in PAGES]
+TARGETS = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text("utf-8"), re.M)
+
+
+def blocks(page, language):
+    text = page.read_text("utf-8")
+    return re.findall(rf"^```{language}\n(.*?)^```$", text, re.M | re.S)
+
+
+def files(page):
+    """The Python blocks that begin with the path of a file, by path."""
+    found = {}
+    for block in blocks(page, "python"):
+        head, _, body = block.partition("\n")
+        if match := re.fullmatch(r"# ([\w/]+\.py)", head):
+            found[match[1]] = body
+    return found
+
+
+def write_files(page, folder, monkeypatch):
+    """Writes a page's files below a folder, and lets its modules be imported."""
+    for name, body in files(page).items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(body, "utf-8")
+        parts = Path(name).with_suffix("").parts
+        if parts[0] == "kexue_jax":
+            room = importlib.import_module(".".join(parts[:-1]))
+            where = [str(path.parent), *room.__path__]
+            monkeypatch.setattr(room, "__path__", where)
+
+
+def commands(text, module):
+    """The words after ``python -m module`` wherever a text has it."""
+    joined = text.replace("\\\n", " ")
+    for tail in re.findall(rf"python -m {re.escape(module)}\b(.*)", joined):
+        inside = tail.count('"') % 2  # of the quotes of --command="..."
+        yield shlex.split(tail.rpartition('"')[0] if inside else tail)
+
+
+def refuse_unknown(words, folder=ROOT):
+    """Parses a command of experiments.run; a config may also lie below `folder`."""
+    values = flags.FlagValues()
+    run.define_flags(values)
+    own = [
+        f"--config={folder / word.removeprefix('--config=')}"
+        if (folder / word.removeprefix("--config=").partition(":")[0]).is_file()
+        else word
+        for word in words
+    ]
+    command_line.parse(own, values)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=IDS)
+def test_the_python_of_a_page_runs(page, tmp_path, monkeypatch):
+    write_files(page, tmp_path, monkeypatch)
+    monkeypatch.chdir(tmp_path)
+    names = {"__name__": "page"}
+    with jax.numpy_rank_promotion("allow"):  # as it is outside of these tests
+        for number, block in enumerate(blocks(page, "python")):
+            exec(compile(block, f"{page.name}, block {number}", "exec"), names)
+        for name in [name for name in names if name.startswith("test_")]:
+            names[name]()
+
+
+def test_the_experiment_of_the_readme_runs_and_its_claim_answers(tmp_path, monkeypatch):
+    write_files(PAGES[0], tmp_path, monkeypatch)
+    scores = {}
+    for variant in ("flooded", "plain"):
+        spec = f"{tmp_path / 'configs/losses/flooding.py'}:{variant}"
+        experiment = runner.load_config(spec, smoke=True)
+        made = runner.make_objects(experiment)
+        workdir = tmp_path / variant
+        workdir.mkdir()
+        outcome = fit(made.task, made.tx, made.options, workdir=workdir, wrap=made.wrap)
+        assert outcome.status == "finished"
+        found = runner.final_scores(outcome.rows, made.options)
+        scores[variant] = {name: np.array([x] * 3) for name, x in found.items()}
+    judgement = check.judge(experiment.module.claim(scores))
+    assert len(judgement.parts) == 4
+    assert not judgement.holds  # two steps train nothing
+
+
+@pytest.mark.parametrize("page", PAGES, ids=IDS)
+def test_every_command_names_a_config_and_flags_that_exist(page, tmp_path, monkeypatch):
+    write_files(page, tmp_path, monkeypatch)
+    for block in blocks(page, "bash"):
+        for words in commands(block, "experiments.run"):
+            refuse_unknown(words, tmp_path)
+        for words in commands(block, "experiments.check"):
+            for name in [word for word in words if not word.startswith("--")]:
+                own = (tmp_path / "configs" / f"{name}.py").is_file()
+                assert own or name in check.names()
+
+
+def test_the_commands_of_the_pages_are_found():
+    text = "".join(page.read_text("utf-8") for page in PAGES)
+    assert sum(1 for _ in commands(text, "experiments.run")) >= 10
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--config=configs/optim/none.py"],
+        ["--config=configs/optim/unit_gradients.py", "--dryrun"],
+        ["--config=configs/optim/unit_gradients.py", "--config.step=3"],
+    ],
+)
+def test_a_command_that_names_what_is_not_there_is_found_out(words):
+    with pytest.raises(runner.ConfigError):
+        refuse_unknown(words)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=IDS)
+def test_every_make_target_and_every_linked_page_exists(page):
+    text = page.read_text("utf-8")
+    wanted = re.findall(r"(?:`|^)make ([a-z-]+)", text, re.M)
+    assert set(wanted) <= set(TARGETS)
+    links = re.findall(r"\]\(([^)#:]+\.(?:md|py))(?:#[^)]*)?\)", text)
+    assert not [link for link in links if not (page.parent / link).is_file()]
+
+
+def test_every_room_is_in_the_list_of_modules():
+    text = (ROOT / "docs" / "api.md").read_text("utf-8")
+    rooms = {path.parent.name for path in (ROOT / "kexue_jax").glob("*/__init__.py")}
+    assert not {room for room in rooms if f"`kexue_jax.{room}`" not in text}
+
+
+def test_every_exit_code_and_field_that_the_pages_name_is_that_of_the_code():
+    text = (ROOT / "docs" / "run_directory.md").read_text("utf-8")
+    named = {int(code) for code in re.findall(r"^\| (\d+) \|", text, re.M)}
+    ours = {run.EXIT_HALTED, run.EXIT_DISK, run.EXIT_PREEMPTED}
+    assert named == ours | {command_line.EXIT_CONFIG, EXIT_HANG}
+    free = re.search(r"^\| (`mesh`.*?) \|", text, re.M)
+    assert set(re.findall(r"`(\w+)`", free[1])) == set(runner.FREE)
+    fields = set(Options.__dataclass_fields__) | {"mesh", "writers"}
+    table = (ROOT / "docs" / "own_experiment.md").read_text("utf-8")
+    rows = re.search(r"\| entry \| effect \|\n(.*?)\n\n", table, re.S)
+    first = "".join(row.split("|")[1] for row in rows[1].split("\n"))
+    assert set(re.findall(r"`(\w+)`", first)) <= fields
