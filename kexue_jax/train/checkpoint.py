@@ -105,7 +105,7 @@ def _flat(tree: Any) -> dict[str, Any]:
 
 
 def compare_leaves(have: Mapping[str, str], want: Mapping[str, str]) -> str:
-    """Returns how the leaves of a checkpoint differ from a run's, or an empty string."""
+    """Returns how a checkpoint's leaves differ from a run's, or an empty string."""
     lines = [
         f"missing in the checkpoint: {name} {want[name]}" for name in want.keys() - have
     ]
@@ -203,7 +203,7 @@ class Checkpoints:
             problem = error
         self._agree(step, problem)
         try:
-            response = ocp.save_async(self.path(step) / "state", leaves)
+            response = ocp.save_async(str(self.path(step) / "state"), leaves)
         except Exception as error:
             problem = error
         self._agree(step, problem)
@@ -414,7 +414,7 @@ class Checkpoints:
         wanted = {
             name: leaf for name, leaf in zip(names, leaves, strict=True) if leaf.size
         }
-        loaded = ocp.load(self.path(step) / "state", wanted)
+        loaded = ocp.load(str(self.path(step) / "state"), wanted)
         empty = [
             loaded[name] if name in loaded else np.zeros(leaf.shape, leaf.dtype)
             for name, leaf in zip(names, leaves, strict=True)
@@ -462,7 +462,8 @@ def read_arrays(folder: Path, prefixes: Iterable[str] = ("params/",)) -> dict[st
         if number and name.startswith(tuple(prefixes)) and 0 not in dims:
             wanted[name] = jax.ShapeDtypeStruct(dims, dtype, sharding=here)
     return {
-        name: np.asarray(x) for name, x in ocp.load(folder / "state", wanted).items()
+        name: np.asarray(x)
+        for name, x in ocp.load(str(folder / "state"), wanted).items()
     }
 
 

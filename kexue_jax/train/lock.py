@@ -28,8 +28,8 @@ class WorkdirLock:
 
     The kernel lets go of the lock when the process dies, however it dies. Where a file
     system does not carry locks between hosts, a heartbeat does: the file is touched
-    every 30 seconds, and a lock of another host counts until its last touch, by the file
-    server's own clock, is five minutes old.
+    every 30 seconds, and a lock of another host counts until its last touch, by the
+    file server's own clock, is five minutes old.
 
     Raises:
       Locked: on entering, if another process holds it; it names host and process.
@@ -64,8 +64,8 @@ class WorkdirLock:
             self._file.close()
             raise Locked(
                 f"{self.path.parent} is in use by process {owner.get('pid', '?')} on "
-                f"{owner.get('host', '?')}, since {owner.get('since', '?')}; use another "
-                "workdir, or end that process first"
+                f"{owner.get('host', '?')}, since {owner.get('since', '?')}; use "
+                "another workdir, or end that process first"
             )
         self._write(
             {

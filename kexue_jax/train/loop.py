@@ -1,8 +1,8 @@
 """The one loop: any task, any optax transform, from the first step to the report.
 
-What happens at a step is a function of the step alone: its batch, its randomness, whether
-it is logged, evaluated or saved. So a run that is killed and started again ends with the
-same parameters and the same rows, bit for bit, as one that was left alone.
+What happens at a step is a function of the step alone: its batch, its randomness,
+whether it is logged, evaluated or saved. So a run that is killed and started again ends
+with the same parameters and the same rows, bit for bit, as one that was left alone.
 """
 
 import contextlib
@@ -127,8 +127,8 @@ class Watchers:
     """Those who look on: trackers, the progress line, a log for people, a profiler.
 
     `open_writers` gives the trackers, from the first step that is written (again); what
-    they hold of it and later they drop. They are closed at the end. `profile` is the first and the last step of a trace, which lies in ``profile``.
-    `schedules` are functions of the step whose values are logged, such as the learning
+    they hold of it and later they drop. `profile` is the first and the last step of a
+    trace, which lies in ``profile``. `schedules` are functions of the step whose values are logged, such as the learning
     rate.
     """
 
@@ -158,7 +158,7 @@ def best_of(rows: Sequence[Mapping], name: str, mode: str) -> tuple[int, int] | 
 
 
 def is_spike(rows: Sequence[Mapping], factor: float, window: int) -> bool:
-    """Returns whether the last logged loss is above `factor` medians of those before."""
+    """Returns whether the last logged loss is above `factor` medians of the others."""
     losses = [row["loss"] for row in rows if row.get("loss") is not None]
     before = losses[-1 - window : -1]
     return len(before) >= max(1, window // 2) and losses[-1] > factor * abs(
@@ -167,7 +167,7 @@ def is_spike(rows: Sequence[Mapping], factor: float, window: int) -> bool:
 
 
 def evaluated_params(state: State) -> Any:
-    """Returns the average of the weights, if the optimizer keeps one, or the weights."""
+    """Returns the weights, or their average if the optimizer keeps one."""
     averages = optax.tree.get_all_with_path(state.opt_state, "average")
     if len(averages) > 1:
         raise ValueError(f"{len(averages)} transforms keep an average; which counts?")
@@ -225,8 +225,9 @@ def fit(
       task: see `step.Task`.
       tx: any optax transform.
       options: see `Options`.
-      workdir: takes ``scores.jsonl`` (the same bytes for the same run), ``timing.jsonl``,
-        ``incidents.jsonl`` (what was skipped or rolled back) and ``checkpoints``.
+      workdir: takes ``scores.jsonl`` (the same bytes for the same run),
+        ``timing.jsonl``, ``incidents.jsonl`` (what was skipped or rolled back) and
+        ``checkpoints``.
       layout: mesh and placement; default all devices, data split.
       wrap: functions from loss to loss.
       watchers: those who look on.
@@ -316,8 +317,6 @@ class _Run:
         self.pending: dict[str, Any] = {}
         self.shown = (self.step, 0.0)
         self._protect_best()
-        if self.watch.progress:
-            self.watch.progress.begin(self.step)
         return notes
 
     def _cut_scores(self) -> None:
@@ -343,13 +342,14 @@ class _Run:
         """Makes the steps that are left."""
         self._read_counters()
         self._open_prefetch()
+        self.dog.beat()
         while self.step < self.options.steps:
             if self._patience_is_over():
                 return "stopped early"
             if self.stop.at(self.step):
                 raise Interrupted
             self._trace()
-            batch = self.prefetch.take(self.step)
+            batch = self._next_batch()
             step = self._compiled(batch)
             self.state, scores = step(self.state, batch)
             self.step += 1
@@ -384,8 +384,8 @@ class _Run:
     def _row_of(self, step: int, trained: Mapping[str, Any]) -> None:
         """Writes the row of a step: what training gave, then what evaluation gives.
 
-        The checkpoint of the step carries what training gave, so that a run killed while
-        it evaluates can write the same row.
+        The checkpoint of the step carries what training gave, so that a run killed
+        while it evaluates can write the same row.
         """
         written = self.scores.rows and self.scores.rows[-1]["step"] == step
         if not written and (trained or self._is_eval()):
@@ -594,6 +594,13 @@ class _Run:
             self.options.steps,
             depth=self.options.prefetch,
         )
+
+    def _next_batch(self) -> Mapping[str, Any]:
+        """Waits for the batch of this step; a signal ends the waiting."""
+        if self.prefetch is None:
+            raise RuntimeError("no batches are being made")
+        with self.stop.interruptible():
+            return self.prefetch.take(self.step)
 
     def _compiled(self, batch: Mapping[str, Any]) -> Any:
         """The step compiled for these shapes; most runs have one."""

@@ -68,11 +68,6 @@ class Progress:
         """Steps per second of late, pauses left out; 0.0 while nothing is known."""
         return self._steps / self._seconds if self._seconds > 0 else 0.0
 
-    def begin(self, step: int) -> None:
-        """Says that a run goes on from `step`, whose making took none of this time."""
-        self._count()
-        self._step, self._pending = step, 0.0
-
     def update(self, step: int, scores: Mapping[str, float] | None = None) -> None:
         """Takes note that `step` steps are made, with these scores if any are new."""
         now = self._count()

@@ -17,7 +17,9 @@ def test_the_closed_form_is_that_of_ott_within_its_own_error(size, keys):
     for _ in range(5):
         means = jax.random.normal(next(keys), (2, size))
         roots = jax.random.normal(next(keys), (2, size, size))
-        covs = jnp.einsum("nij,nkj->nik", roots, roots) / size + 0.1 * jnp.eye(size)[None]
+        covs = (
+            jnp.einsum("nij,nkj->nik", roots, roots) / size + 0.1 * jnp.eye(size)[None]
+        )
         packed = [
             costs.mean_and_cov_to_x(means[i], covs[i], dimension=size) for i in range(2)
         ]

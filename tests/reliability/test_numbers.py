@@ -80,7 +80,7 @@ def test_a_spike_rolls_the_run_back_to_a_checkpoint_before_it(
     """The policy is `spike_factor`: back, and past the batches since."""
     mishap(monkeypatch, spike=(100, 100))
     changes = {**SPIKE, "mesh.data": 1}
-    outcome, said = harness.here(tmp_path / "run", variant="sgd", changes=changes)
+    outcome, _ = harness.here(tmp_path / "run", variant="sgd", changes=changes)
     assert (outcome.status, outcome.step) == ("finished", 200)
     (back,) = harness.incidents(tmp_path / "run")
     assert back["event"] == "rolled back"
