@@ -128,8 +128,8 @@ class Watchers:
 
     `open_writers` gives the trackers, from the first step that is written (again); what
     they hold of it and later they drop. `profile` is the first and the last step of a
-    trace, which lies in ``profile``. `schedules` are functions of the step whose values are logged, such as the learning
-    rate.
+    trace, which lies in ``profile``. `schedules` are functions of the step whose values
+    are logged, such as the learning rate.
     """
 
     open_writers: Callable[[int], Sequence[Any]] = lambda step: ()
