@@ -98,7 +98,7 @@ class LanguageModel:
         Args:
           text: ``train`` and ``valid`` parts that share nothing.
           tokenizer: called with the training text.
-          source: called with the tokens to learn from, ``[N]``.
+          source: called with the tokenizer and the text to learn from.
           held_out: called with held-out tokens and ``skip=``, which are read only, and
             once with ``stride=window``.
           model: called as ``model(vocabulary, rngs=...)``.
@@ -114,7 +114,7 @@ class LanguageModel:
         self.sample_seed, self.longest_ngram = sample_seed, longest_ngram
         self.tokenizer = tokenizer(text.train)
         start = self.tokenizer.encode(START)
-        self.batch = source(self.tokenizer.encode(START + text.train))
+        self.batch = source(self.tokenizer, START + text.train)
         valid = np.concatenate([start, self.tokenizer.encode(text.valid)])
         self.valid = held_out(valid, skip=len(start))
         self.whole = held_out(valid, skip=1, stride=window)
@@ -201,8 +201,9 @@ class LanguageModel:
             key = jax.random.fold_in(rng, first)
             filled = self._fill(params, extras, tokens, lengths, warmth, key)
             for row in range(len(group)):
-                made = np.asarray(filled)[row, lengths[row] :]
-                texts.append(self.tokenizer.decode(made))
+                full = np.asarray(filled)[row]
+                prompt = self.tokenizer.decode(full[: lengths[row]])
+                texts.append(self.tokenizer.decode(full)[len(prompt) :])
         return texts
 
     def predict(self, params, extras, inputs: Sequence[str]) -> list[str]:

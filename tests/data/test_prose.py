@@ -9,7 +9,7 @@ from kexue_jax.data.prose import (
     same,
     split,
 )
-from kexue_jax.data.windows import RandomWindows, tiles
+from kexue_jax.data.windows import RandomWindows, RespelledWindows, tiles
 
 
 def test_no_held_out_paragraph_is_in_the_training_text():
@@ -115,3 +115,16 @@ def test_impossible_windows_are_refused():
         RandomWindows(np.arange(8), batch=1, length=8, seed=0)
     with pytest.raises(ValueError, match="stride=9"):
         tiles(np.arange(20), length=8, stride=9, batch=1)
+
+
+def test_respelled_windows_follow_the_words_in_any_spelling():
+    ways = [[np.array([w, 10 + v]) for v in range(2)] for w in range(5)]
+    words = np.array([0, 1, 2, 3, 4] * 6)
+    source = RespelledWindows(words, ways, batch=50, length=9, seed=3)
+    batch = source(4)["tokens"]
+    assert batch.shape == (50, 10)
+    np.testing.assert_array_equal(np.diff(batch[:, ::2], axis=1) % 5, 1)
+    assert set(np.unique(batch[:, 1::2])) == {10, 11}
+    again = RespelledWindows(words, ways, batch=50, length=9, seed=3)
+    np.testing.assert_array_equal(again(4)["tokens"], batch)
+    assert (source(5)["tokens"] != batch).any()
