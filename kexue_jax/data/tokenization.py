@@ -80,7 +80,8 @@ class BytePairTokenizer:
           text: what to write.
           rate: probability, in ``[0, 1]``, with which a merge is passed over each time
             it could be made; 0 gives the tokens of `encode`.
-          count: ways that are drawn for each different word, at least 1.
+          count: ways for each different word, at least 1: first that of `encode`, then
+            others that are drawn.
           seed: not negative; the ways are a function of it and of the words.
 
         Returns:
@@ -99,9 +100,12 @@ class BytePairTokenizer:
         ways = [
             [
                 np.array(
-                    [ids[part] for part in _merged(word, ranks, rate, chance)]
+                    [
+                        ids[part]
+                        for part in _merged(word, ranks, rate if n else 0.0, chance)
+                    ]
                 ).astype(np.int32)
-                for _ in range(count)
+                for n in range(count)
             ]
             for word in places
         ]

@@ -50,14 +50,21 @@ class RespelledWindows:
         batch: int,
         length: int,
         seed: int,
+        fade: int,
     ):
         """Serves windows that begin at any word.
 
         Args:
           words: ``[W]`` integers, a text as places in `ways`, more than `length`.
-          ways: for each different word equally many rows of at least one token.
+          ways: for each different word equally many rows of at least one token, the
+            usual one first.
           batch, length, seed: as in `RandomWindows`.
+          fade: the step from which all words are written the usual way, at least 1.
+            Before it a word takes any way with a probability that falls from 1 at
+            step 0 in proportion, so that the model ends up sure of the usual one.
         """
+        if fade < 1:
+            raise ValueError(f"fade is a step after the first, got {fade}")
         if batch < 1 or length < 1 or len(words) <= length:
             raise ValueError(
                 "windows need batch >= 1, length >= 1 and more words than length; "
@@ -68,7 +75,7 @@ class RespelledWindows:
         self.sizes = np.array([len(row) for row in rows])
         self.firsts = np.cumsum(self.sizes) - self.sizes
         self.tokens = np.concatenate(rows).astype(np.int32)
-        self.batch, self.length, self.seed = batch, length, seed
+        self.batch, self.length, self.seed, self.fade = batch, length, seed, fade
 
     def __call__(self, step: int) -> dict[str, np.ndarray]:
         """Returns ``tokens`` ``[B, T + 1]`` int32 and ``weight`` ``[B, T]`` float32."""
@@ -76,6 +83,7 @@ class RespelledWindows:
         size = self.length + 1
         start = generator.integers(0, len(self.words) - size + 1, self.batch)
         way = generator.integers(0, self.count, (self.batch, size))
+        way *= generator.random((self.batch, size)) < 1.0 - step / self.fade
         rows = self.words[start[:, None] + np.arange(size)] * self.count + way
         return {
             "tokens": np.stack([self._written(row)[:size] for row in rows]),
@@ -107,6 +115,7 @@ def respelled_windows(
     batch: int,
     length: int,
     seed: int,
+    fade: int,
 ) -> RespelledWindows:
     """Returns the source of windows of a text whose words change their tokens.
 
@@ -114,10 +123,12 @@ def respelled_windows(
       tokenizer: a `BytePairTokenizer`.
       text: where windows come from.
       rate, count: as in `BytePairTokenizer.spellings`.
-      batch, length, seed: as in `RandomWindows`.
+      batch, length, seed, fade: as in `RespelledWindows`.
     """
     words, ways = tokenizer.spellings(text, rate=rate, count=count, seed=seed)
-    return RespelledWindows(words, ways, batch=batch, length=length, seed=seed)
+    return RespelledWindows(
+        words, ways, batch=batch, length=length, seed=seed, fade=fade
+    )
 
 
 def tiles(

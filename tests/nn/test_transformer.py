@@ -15,7 +15,8 @@ SIZES = dict(features=8, layers=2, heads=2, head_size=4, hidden=16)
 
 def decoder(keys, **options):
     init, apply = functional(partial(Decoder, 11, **{**SIZES, **options}))
-    return *init(next(keys)), apply
+    apply = jax.jit(apply, static_argnames="train")
+    return *jax.jit(init)(next(keys)), apply
 
 
 def tokens(keys, shape=(2, 6)):
