@@ -41,8 +41,10 @@ def _table(keys, contexts, count):
     found = [max(int(np.sum(count == n)), 1) for n in (1, 2, 3, 4)]
     share = found[0] / (found[0] + 2 * found[1])
     steps = [n - (n + 1) * share * found[n] / found[n - 1] for n in (1, 2, 3)]
-    # Discounts lie between 0 and their counts, or probabilities could be negative.
-    discounts = np.array([0.0] + [min(max(d, 0.0), n) for n, d in enumerate(steps, 1)])
+    # Above its count a discount makes probabilities negative; at 0 it leaves nothing
+    # for unseen bytes.
+    steps = [min(max(step, 0.05), n) for n, step in enumerate(steps, 1)]
+    discounts = np.array([0.0, *steps])
     discount = discounts[np.minimum(count, 3).astype(np.int64)]
     owner = keys // 256
     total = np.bincount(owner, count, minlength=contexts)

@@ -1,0 +1,108 @@
+"""A small Transformer with rotary positions reads documentation better than n-grams.
+
+Claim:  PLACEHOLDER
+Limits: PLACEHOLDER
+Source: https://kexue.fm/archives/8265 (rotary positions), on the text that
+        ``help('topics')`` shows.
+Run:    python -m experiments.run --config=configs/text/docs_model.py:rotary
+Cost:   PLACEHOLDER
+"""
+
+from ml_collections import ConfigDict
+
+VARIANTS = ("rotary", "none")
+SMOKE = {
+    "steps": 2,
+    "task.model.layers": 1,
+    "task.model.features": 16,
+    "task.model.hidden": 32,
+    "task.window": 32,
+    "task.source.length": 32,
+    "task.source.batch": 2,
+    "task.source.count": 1,
+    "task.held_out.length": 32,
+    "task.held_out.stride": 32,
+    "task.longest_ngram": 3,
+}
+
+
+def get_config(variant="rotary"):
+    room = "kexue_jax"
+    steps, window = 600, 256
+    position = {
+        "rotary": dict(position=dict(bind=f"{room}.position.rotary:rotary")),
+        "none": {},
+    }[variant]
+    model = dict(
+        bind=f"{room}.nn.transformer:Decoder",
+        features=128,
+        layers=3,
+        heads=2,
+        head_size=64,
+        hidden=512,
+        activation=dict(bind=f"{room}.algorithms.activations:squared_relu"),
+        dropout_rate=0.1,
+        **position,
+    )
+    data = f"{room}.data"
+    task = dict(
+        make=f"{room}.tasks.language_model:LanguageModel",
+        text=dict(make=f"{data}.prose:python_topics", seed=0, held_out=0.1),
+        tokenizer=dict(bind=f"{data}.tokenization:BytePairTokenizer", vocabulary=1024),
+        source=dict(
+            bind=f"{data}.windows:respelled_windows",
+            rate=0.1,
+            count=8,
+            batch=10,
+            length=window,
+            seed=0,
+        ),
+        held_out=dict(
+            bind=f"{data}.windows:tiles", length=window, stride=window // 2, batch=10
+        ),
+        model=model,
+        window=window,
+        prompts=('The "with" statement', "object.__", "Changed in version 3."),
+        temperatures=(0.5, 0.8),
+        longest_ngram=12,
+    )
+
+    def rate(peak):
+        return dict(
+            make="optax:warmup_cosine_decay_schedule",
+            init_value=0.0,
+            peak_value=peak,
+            warmup_steps=50,
+            decay_steps=steps,
+        )
+
+    parts = dict(
+        matrix=dict(
+            make="optax.contrib:muon", learning_rate=rate(0.02), weight_decay=0.1
+        ),
+        other=dict(
+            make="optax:adamw", learning_rate=rate(0.004), b2=0.95, weight_decay=0.0
+        ),
+    )
+    labels = dict(
+        bind=f"{room}.optim.labels:by_name",
+        rules=(("kernel", "matrix"),),
+        otherwise="other",
+    )
+    optimizer = dict(
+        make=f"{room}.optim.chain:chain",
+        order=("clip", "update"),
+        clip=dict(make="optax:clip_by_global_norm", max_norm=1.0),
+        update=dict(make="optax:partition", transforms=parts, param_labels=labels),
+    )
+    return ConfigDict(dict(seed=0, steps=steps, task=task, optimizer=optimizer))
+
+
+def claim(scores):
+    own = scores["rotary"]["valid/bits_per_byte"]
+    return dict(
+        beats_ngrams=own < 0.9 * scores["rotary"]["ngram/bits_per_byte"],
+        beats_gzip=own < 0.9 * scores["rotary"]["gzip/bits_per_byte"],
+        beats_xz=own < 0.9 * scores["rotary"]["xz/bits_per_byte"],
+        beats_no_positions=own < scores["none"]["valid/bits_per_byte"],
+    )

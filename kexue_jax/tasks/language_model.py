@@ -1,0 +1,276 @@
+"""Task: predict the next token of a text, scored in bits per byte."""
+
+from collections.abc import Callable, Sequence
+from functools import cached_property, partial
+from typing import Any, Protocol
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from kexue_jax.algorithms import compression, ngram
+from kexue_jax.exhibits import Curves, Exhibit, Series, Table, Text
+from kexue_jax.nn.functional import functional
+
+START = "\n\n"  # what stands before a passage
+
+
+class Texts(Protocol):
+    """The text to learn from and the text held out."""
+
+    train: str
+    valid: str
+
+    def fingerprint(self) -> dict[str, str | int]: ...
+
+
+class Tokenizer(Protocol):
+    """Text to numbers below `vocabulary` and back."""
+
+    vocabulary: int
+
+    def encode(self, text: str) -> np.ndarray: ...
+    def decode(self, tokens: Any) -> str: ...
+    def fingerprint(self) -> str: ...
+
+
+def _picked(logits, temperature, rng):
+    """Draws a token from each row; at temperature 0, the likeliest."""
+    warm = temperature[:, None] > 0.0
+    scaled = logits / jnp.where(warm, temperature[:, None], 1.0)
+    drawn = jax.random.categorical(rng, scaled, axis=-1)
+    return jnp.where(warm[:, 0], drawn, jnp.argmax(logits, axis=-1))
+
+
+def continuations(
+    logits_of: Callable[[jax.Array], jax.Array],
+    tokens: jax.Array,
+    lengths: jax.Array,
+    temperature: jax.Array,
+    rng: jax.Array,
+) -> jax.Array:
+    """Fills a buffer behind its prompts with sampled tokens.
+
+    The whole buffer is read anew for each token, so one shape serves all lengths.
+
+    Args:
+      logits_of: ``[R, T]`` tokens to ``[R, T, V]``, place t a function of 0 to t.
+      tokens: ``[R, T]`` int32, prompts and whatever behind them.
+      lengths: ``[R]`` int32, sizes of the prompts, at least 1.
+      temperature: ``[R]`` float32, at least 0; 0 takes the likeliest token.
+      rng: a key.
+
+    Returns:
+      ``[R, T]`` int32, prompts and their continuations.
+    """
+
+    def fill(place, buffer):
+        logits = logits_of(buffer)
+        last = jax.lax.dynamic_index_in_dim(logits, place - 1, axis=1, keepdims=False)
+        drawn = _picked(last, temperature, jax.random.fold_in(rng, place))
+        now = jax.lax.dynamic_index_in_dim(buffer, place, axis=1, keepdims=False)
+        token = jnp.where(place < lengths, now, drawn.astype(buffer.dtype))
+        return jax.lax.dynamic_update_index_in_dim(buffer, token, place, axis=1)
+
+    return jax.lax.fori_loop(jnp.min(lengths), tokens.shape[1], fill, tokens)
+
+
+class LanguageModel:
+    """Cross-entropy of the next token, beside n-grams and compressors of the text."""
+
+    def __init__(
+        self,
+        *,
+        text: Texts,
+        tokenizer: Callable[[str], Tokenizer],
+        source: Callable[..., Callable[[int], dict[str, np.ndarray]]],
+        held_out: Callable[..., list[dict[str, np.ndarray]]],
+        model: Callable[..., Any],
+        window: int,
+        prompts: Sequence[str] = (START,),
+        temperatures: Sequence[float] = (0.7, 1.0),
+        sample_seed: int = 0,
+        longest_ngram: int = 12,
+    ):
+        """Reads the text, learns the tokens and lays out the windows.
+
+        Args:
+          text: ``train`` and ``valid`` parts that share nothing.
+          tokenizer: called with the training text.
+          source: called with the tokenizer and the text to learn from.
+          held_out: called with held-out tokens and ``skip=``, which are read only, and
+            once with ``stride=window``.
+          model: called as ``model(vocabulary, rngs=...)``.
+          window: T, tokens in the windows of `source` and `held_out`, and in the buffer
+            that samples are written to.
+          prompts: what samples begin with; cut to the half of a buffer, at the left.
+          temperatures: samples are drawn at each of them.
+          sample_seed: seed of the samples.
+          longest_ngram: n-grams of 1 to so many bytes are tried on training text.
+        """
+        self.text, self.window = text, window
+        self.prompts, self.temperatures = tuple(prompts), tuple(temperatures)
+        self.sample_seed, self.longest_ngram = sample_seed, longest_ngram
+        self.tokenizer = tokenizer(text.train)
+        start = self.tokenizer.encode(START)
+        self.batch = source(self.tokenizer, START + text.train)
+        valid = np.concatenate([start, self.tokenizer.encode(text.valid)])
+        self.valid = held_out(valid, skip=len(start))
+        self.whole = held_out(valid, skip=1, stride=window)
+        self.init, self.apply = functional(partial(model, self.tokenizer.vocabulary))
+        self._nll = jax.jit(self._losses)
+        self._fill = jax.jit(self._filled)
+
+    def _losses(self, params, extras, tokens, rng=None):
+        """Returns the losses ``[B, T]`` in nats, whether right, and extras."""
+        train = rng is not None
+        logits, extras = self.apply(
+            params, extras, tokens[:, :-1], train=train, rng=rng
+        )
+        logits, targets = logits.astype(jnp.float32), tokens[:, 1:]
+        nll = optax.softmax_cross_entropy_with_integer_labels(logits, targets)
+        return nll, jnp.argmax(logits, axis=-1) == targets, extras
+
+    def loss(self, params, extras, batch, rng):
+        """Mean loss in nats over the targets of weight 1; `rng` drives dropout."""
+        nll, right, extras = self._losses(params, extras, batch["tokens"], rng)
+        weight = jnp.sum(batch["weight"])
+        share = batch["weight"] / jnp.maximum(weight, 1.0)
+        loss, accuracy = jnp.sum(nll * share), jnp.sum(right * share)
+        scores = {"loss": loss, "accuracy": accuracy, "weight": weight}
+        return loss, (extras, scores)
+
+    @cached_property
+    def baselines(self) -> dict[str, float]:
+        """Bits per byte of the held-out text without a model; counted when first read.
+
+        The order of the n-grams is chosen on the training text. Compressors read the
+        training text first; names that end in `_alone` are without it.
+        """
+        train, valid = (START + self.text.train).encode(), self.text.valid.encode()
+        order = ngram.best_order(train, longest=self.longest_ngram)
+        before = train + START.encode()
+        result = {
+            "ngram/bits_per_byte": ngram.bits_per_byte(train, valid, order=order),
+            "ngram/order": float(order),
+        }
+        for name, size in ("gzip", compression.gzip_size), ("xz", compression.xz_size):
+            primed = compression.bits_per_byte(size, valid, before)
+            result[f"{name}/bits_per_byte"] = primed
+            alone = compression.bits_per_byte(size, valid)
+            result[f"{name}/bits_per_byte_alone"] = alone
+        return result
+
+    def evaluate(self, params, extras) -> dict[str, float]:
+        """Returns scores of all held-out bytes; those of the baselines are constant."""
+        total = right = count = 0.0
+        for batch in self.valid:
+            nll, hits, _ = self._nll(params, extras, batch["tokens"])
+            total += float(np.sum(np.asarray(nll, np.float64) * batch["weight"]))
+            right += float(np.sum(np.asarray(hits) * batch["weight"]))
+            count += float(np.sum(batch["weight"]))
+        size = len(self.text.valid.encode())
+        return {
+            "valid/bits_per_byte": total / np.log(2.0) / size,
+            "valid/nats_per_token": total / count,
+            "valid/accuracy": right / count,
+            **self.baselines,
+        }
+
+    def _filled(self, params, extras, tokens, lengths, temperature, rng):
+        def logits_of(buffer):
+            logits, _ = self.apply(params, extras, buffer)
+            return logits.astype(jnp.float32)
+
+        return continuations(logits_of, tokens, lengths, temperature, rng)
+
+    def _continued(self, params, extras, prompts, temperatures):
+        """Returns what follows each prompt, in groups of one compiled shape."""
+        rows = max(1, len(self.prompts) * len(self.temperatures))
+        rng, texts = jax.random.key(self.sample_seed), []
+        for first in range(0, len(prompts), rows):
+            group = list(prompts[first : first + rows])
+            tokens = np.zeros((rows, self.window), np.int32)
+            lengths = np.ones(rows, np.int32)
+            warmth = np.ones(rows, np.float32)
+            warmth[: len(group)] = temperatures[first : first + rows]
+            for row, prompt in enumerate(group):
+                ids = self.tokenizer.encode(prompt or START)[-(self.window // 2) :]
+                tokens[row, : len(ids)], lengths[row] = ids, len(ids)
+            key = jax.random.fold_in(rng, first)
+            filled = self._fill(params, extras, tokens, lengths, warmth, key)
+            for row in range(len(group)):
+                full = np.asarray(filled)[row]
+                prompt = self.tokenizer.decode(full[: lengths[row]])
+                texts.append(self.tokenizer.decode(full)[len(prompt) :])
+        return texts
+
+    def predict(self, params, extras, inputs: Sequence[str]) -> list[str]:
+        """Returns one continuation of each prompt, at the first temperature."""
+        warmth = [self.temperatures[0]] * len(inputs)
+        return self._continued(params, extras, list(inputs), warmth)
+
+    def _by_position(self, params, extras):
+        """Returns places in the window and the mean bits of a token there."""
+        total, count = np.zeros(self.window), np.zeros(self.window)
+        for batch in self.whole:
+            nll, _, _ = self._nll(params, extras, batch["tokens"])
+            total += np.sum(np.asarray(nll) * batch["weight"], axis=0)
+            count += np.sum(batch["weight"], axis=0)
+        width = max(1, self.window // 16)
+        places = np.arange(0, self.window, width)
+        sums = np.add.reduceat(total, places), np.add.reduceat(count, places)
+        seen = sums[1] > 0
+        bits = sums[0][seen] / sums[1][seen] / np.log(2.0)
+        return places[seen] + 0.5 * (width - 1), bits
+
+    def exhibits(self, params, extras) -> list[Exhibit]:
+        """Returns samples, the comparison with the baselines and loss by position."""
+        asked = [(p, t) for t in self.temperatures for p in self.prompts]
+        made = self._continued(params, extras, *map(list, zip(*asked, strict=True)))
+        items = [
+            (f"{prompt.strip()!r} at temperature {warmth:g}", prompt + text)
+            for (prompt, warmth), text in zip(asked, made, strict=True)
+        ]
+        scores = self.evaluate(params, extras)
+        own = scores["valid/bits_per_byte"]
+        names = {
+            "this model": "valid/bits_per_byte",
+            f"n-grams of up to {scores['ngram/order']:.0f} bytes": (
+                "ngram/bits_per_byte"
+            ),
+            "xz, having read the training text": "xz/bits_per_byte",
+            "gzip, having read the training text": "gzip/bits_per_byte",
+            "xz, alone": "xz/bits_per_byte_alone",
+            "gzip, alone": "gzip/bits_per_byte_alone",
+        }
+        rows = [
+            (label, round(scores[name], 4), round(own / scores[name], 3))
+            for label, name in names.items()
+        ]
+        place, bits = self._by_position(params, extras)
+        return [
+            Table(
+                "Bits per byte of the held-out text",
+                ("predictor", "bits per byte", "this model's share of them"),
+                rows,
+                note="N-grams: interpolated Kneser-Ney, their order chosen on training "
+                "text. Compressors read the training text first unless alone.",
+            ),
+            Curves(
+                "Loss by position in the window",
+                [Series("held-out text", place, bits)],
+                x_label="tokens read before",
+                y_label="bits per token",
+            ),
+            Text("Samples", items),
+        ]
+
+    def fingerprint(self) -> dict[str, str | int]:
+        """Returns what the data is: sizes and digests of the text and the tokens."""
+        return {
+            **self.text.fingerprint(),
+            "tokenizer_sha256": self.tokenizer.fingerprint(),
+            "vocabulary": self.tokenizer.vocabulary,
+        }

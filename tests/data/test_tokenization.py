@@ -1,0 +1,103 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from kexue_jax.data.tokenization import BytePairTokenizer, byte_tokens
+
+TEXT = "the cat sat on the mat; the bat sat on the cat.\n\n  Then é and 漢字.\n" * 5
+TOKENIZERS = [byte_tokens(TEXT), BytePairTokenizer(TEXT, vocabulary=300)]
+
+
+@pytest.mark.parametrize("tokenizer", TOKENIZERS)
+@given(text=st.text(st.characters(exclude_categories=["Cs"])))
+@settings(deadline=None, max_examples=60)
+def test_any_text_comes_back_unchanged(tokenizer, text):
+    tokens = tokenizer.encode(text)
+    assert tokenizer.decode(tokens) == text
+
+
+@pytest.mark.parametrize("tokenizer", TOKENIZERS)
+@pytest.mark.parametrize("text", ["", " ", "\n\n", "\r\n\t\x00", "a\u0301\U0001f600"])
+def test_edges_come_back_unchanged(tokenizer, text):
+    tokens = tokenizer.encode(text)
+    assert tokens.dtype == np.int32
+    assert tokenizer.decode(tokens) == text
+
+
+def test_bytes_are_those_of_utf8():
+    assert TOKENIZERS[0].encode("aé").tolist() == [97, 195, 169]
+
+
+def test_merges_shorten_the_text_that_they_were_learned_from():
+    assert len(TOKENIZERS[1].encode(TEXT)) < 0.6 * len(TEXT.encode())
+
+
+def test_learning_twice_gives_the_same_tokens_and_fingerprint():
+    again = BytePairTokenizer(TEXT, vocabulary=300)
+    assert again.fingerprint() == TOKENIZERS[1].fingerprint()
+    np.testing.assert_array_equal(again.encode(TEXT), TOKENIZERS[1].encode(TEXT))
+    other = BytePairTokenizer(TEXT, vocabulary=280)
+    assert other.fingerprint() != again.fingerprint()
+
+
+def test_tokens_lie_below_the_vocabulary():
+    tokenizer = TOKENIZERS[1]
+    assert tokenizer.vocabulary <= 300
+    assert tokenizer.encode(TEXT).max() < tokenizer.vocabulary
+
+
+def test_a_token_that_is_half_a_character_decodes_to_a_replacement():
+    for tokenizer in TOKENIZERS:
+        assert "\ufffd" in tokenizer.decode(tokenizer.encode("ж")[:1])
+
+
+def test_a_vocabulary_without_room_for_bytes_is_refused():
+    with pytest.raises(ValueError, match="255"):
+        BytePairTokenizer(TEXT, vocabulary=255)
+
+
+def test_without_dropping_and_at_first_the_spellings_are_those_of_encode():
+    tokenizer = TOKENIZERS[1]
+    for rate, choice in ((0.0, 1), (0.5, 0)):
+        words, ways = tokenizer.spellings(TEXT, rate=rate, count=2, seed=0)
+        got = np.concatenate([ways[word][choice] for word in words])
+        np.testing.assert_array_equal(got, tokenizer.encode(TEXT))
+
+
+def test_spellings_differ_but_read_the_same():
+    tokenizer = TOKENIZERS[1]
+    words, ways = tokenizer.spellings(TEXT, rate=0.5, count=5, seed=0)
+    seen = {tuple(way) for way in ways[words[0]]}
+    assert len(seen) > 1
+    for choice in range(5):
+        tokens = np.concatenate([ways[word][choice] for word in words])
+        assert tokenizer.decode(tokens) == TEXT
+
+
+def test_spellings_are_a_function_of_the_seed():
+    one, two, other = (
+        np.concatenate(
+            [
+                way
+                for several in TOKENIZERS[1].spellings(
+                    TEXT, rate=0.5, count=3, seed=seed
+                )[1]
+                for way in several
+            ]
+        )
+        for seed in (0, 0, 1)
+    )
+    np.testing.assert_array_equal(one, two)
+    assert one.tolist() != other.tolist()
+
+
+def test_when_all_merges_are_dropped_words_are_bytes():
+    words, ways = TOKENIZERS[1].spellings("the cat", rate=1.0, count=2, seed=0)
+    assert [len(ways[word][1]) for word in words] == [3, 4]
+
+
+def test_a_word_is_the_same_tokens_at_the_beginning_of_a_line():
+    tokenizer = TOKENIZERS[1]
+    inside, below = tokenizer.encode("on the cat"), tokenizer.encode("on\nthe cat")
+    np.testing.assert_array_equal(inside[-2:], below[-2:])

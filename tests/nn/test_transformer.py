@@ -1,0 +1,154 @@
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from kexue_jax.nn.dropout import dropout
+from kexue_jax.nn.functional import functional
+from kexue_jax.nn.transformer import Decoder
+from kexue_jax.position.rotary import rotary
+
+SIZES = dict(features=8, layers=2, heads=2, head_size=4, hidden=16)
+
+
+def decoder(keys, **options):
+    init, apply = functional(partial(Decoder, 11, **{**SIZES, **options}))
+    apply = jax.jit(apply, static_argnames="train")
+    return *jax.jit(init)(next(keys)), apply
+
+
+def tokens(keys, shape=(2, 6)):
+    return jax.random.randint(next(keys), shape, 0, 11)
+
+
+def slow(params, inputs, layers=2, heads=2, size=4):
+    """The decoder without positions, in float64, one place at a time."""
+    p = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), params)
+
+    def norm(x, scale):
+        return x / np.sqrt(np.mean(x**2, -1, keepdims=True) + 1e-6) * scale
+
+    out = []
+    for row in np.asarray(inputs):
+        stream = p["embedding"][row] * np.sqrt(p["embedding"].shape[1])
+        for layer in range(layers):
+            block = p["blocks"][str(layer)]
+            x = norm(stream, block["mixer_norm"]["scale"])
+            q, k, v = (
+                (x @ block["mixer"][n]["kernel"]).reshape(len(row), heads, size)
+                for n in ("query", "key", "value")
+            )
+            mixed = np.zeros_like(q)
+            for t in range(len(row)):
+                for n in range(heads):
+                    power = np.exp(k[: t + 1, n] @ q[t, n] / np.sqrt(size))
+                    mixed[t, n] = power / power.sum() @ v[: t + 1, n]
+            flat = mixed.reshape(len(row), -1)
+            stream = stream + flat @ block["mixer"]["output"]["kernel"]
+            x = norm(stream, block["feed_forward_norm"]["scale"])
+            fed = np.maximum(x @ block["feed_forward"]["widen"]["kernel"], 0.0)
+            stream = stream + fed @ block["feed_forward"]["narrow"]["kernel"]
+        out.append(norm(stream, p["norm"]["scale"]) @ p["embedding"].T)
+    return np.stack(out)
+
+
+def test_is_what_a_loop_over_places_computes(keys):
+    params, extras, apply = decoder(keys, activation=jax.nn.relu)
+    inputs = tokens(keys)
+    got, _ = apply(params, extras, inputs)
+    np.testing.assert_allclose(got, slow(params, inputs), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("position", [None, rotary])
+def test_later_tokens_do_not_change_earlier_scores(keys, position):
+    params, extras, apply = decoder(keys, position=position)
+    inputs = tokens(keys)
+    other = inputs.at[:, 3:].set((inputs[:, 3:] + 1) % 11)
+    got, want = (apply(params, extras, x)[0] for x in (other, inputs))
+    np.testing.assert_allclose(got[:, :3], want[:, :3], rtol=1e-5, atol=1e-6)
+    assert jnp.abs(got[:, 3:] - want[:, 3:]).max() > 1e-3
+
+
+def test_without_positions_one_layer_cannot_tell_the_order_of_the_past(keys):
+    inputs = jnp.array([[1, 2, 3, 4], [2, 1, 3, 4]])
+    gaps = []
+    for position in (None, rotary):
+        params, extras, apply = decoder(keys, position=position, layers=1)
+        scores, _ = apply(params, extras, inputs)
+        gaps.append(float(jnp.abs(scores[0, -1] - scores[1, -1]).max()))
+    assert gaps[0] < 1e-5 < 1e-3 < gaps[1]
+
+
+def test_a_single_token_is_a_sequence(keys):
+    params, extras, apply = decoder(keys, position=rotary)
+    scores, _ = apply(params, extras, tokens(keys, (1, 1)))
+    assert scores.shape == (1, 1, 11)
+    assert jnp.isfinite(scores).all()
+
+
+def test_dropout_acts_in_training_alone_and_follows_its_key(keys):
+    params, extras, apply = decoder(keys, dropout_rate=0.5)
+    inputs, one, two = tokens(keys), next(keys), next(keys)
+    still = [apply(params, extras, inputs, rng=key)[0] for key in (None, one)]
+    np.testing.assert_array_equal(*still)
+    runs = [
+        apply(params, extras, inputs, train=True, rng=k)[0] for k in (one, one, two)
+    ]
+    np.testing.assert_array_equal(runs[0], runs[1])
+    assert jnp.abs(runs[0] - runs[2]).max() > 1e-3
+    assert jnp.abs(runs[0] - still[0]).max() > 1e-3
+
+
+def test_training_with_dropout_but_no_key_is_refused(keys):
+    params, extras, apply = decoder(keys, dropout_rate=0.5)
+    with pytest.raises(ValueError, match="needs a key"):
+        apply(params, extras, tokens(keys), train=True)
+
+
+def test_an_untied_output_has_its_own_table(keys):
+    tied, _, _ = decoder(keys)
+    untied, extras, apply = decoder(keys, tied=False)
+    assert "output" not in tied
+    assert untied["output"].shape == (11, 8)
+    zeros = untied | {"output": jnp.zeros((11, 8))}
+    assert not apply(zeros, extras, tokens(keys))[0].any()
+
+
+def test_scores_are_float32_and_close_when_params_are_bfloat16(keys):
+    params, extras, apply = decoder(keys, position=rotary)
+    inputs = tokens(keys)
+    half = jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16), params)
+    got, _ = jax.jit(apply)(half, extras, inputs)
+    want, _ = apply(params, extras, inputs)
+    assert got.dtype == jnp.float32
+    np.testing.assert_allclose(got, want, rtol=0.1, atol=0.1)
+
+
+def test_gradients_are_finite_and_reach_every_parameter(keys):
+    params, extras, apply = decoder(keys, position=rotary)
+    inputs = tokens(keys)
+
+    def loss(p):
+        return jnp.sum(jnp.square(apply(p, extras, inputs)[0]))
+
+    for leaf in jax.tree.leaves(jax.jit(jax.grad(loss))(params)):
+        assert jnp.isfinite(leaf).all()
+        assert leaf.any()
+
+
+def test_inputs_without_a_batch_axis_are_refused(keys):
+    params, extras, apply = decoder(keys)
+    with pytest.raises(ValueError, match=r"\[B, T\]"):
+        apply(params, extras, jnp.zeros(3, jnp.int32))
+
+
+def test_dropout_keeps_the_mean_and_drops_the_given_share(keys):
+    ones = jnp.ones((200, 200))
+    out = dropout(ones, rate=0.25, rng=next(keys))
+    assert abs(float(jnp.mean(out == 0.0)) - 0.25) < 0.01
+    assert abs(float(out.mean()) - 1.0) < 0.02
+    np.testing.assert_array_equal(dropout(ones, rate=0.25, rng=None), ones)
+    with pytest.raises(ValueError, match="rate"):
+        dropout(ones, rate=1.0, rng=next(keys))

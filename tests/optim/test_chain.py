@@ -1,0 +1,52 @@
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from kexue_jax.optim.chain import chain
+
+
+def first_update(tx):
+    params = {"w": jnp.array([3.0, 4.0])}
+    return tx.update(params, tx.init(params), params)[0]["w"]
+
+
+def test_the_order_is_that_of_the_names_not_of_the_parts():
+    double, clip = optax.scale(2.0), optax.clip(3.0)
+    one = chain(("double", "clip"), clip=clip, double=double)
+    two = chain(("clip", "double"), clip=clip, double=double)
+    np.testing.assert_allclose(first_update(one), [3.0, 3.0])
+    np.testing.assert_allclose(first_update(two), [6.0, 6.0])
+
+
+def test_equals_the_chain_of_optax():
+    parts = dict(clip=optax.clip_by_global_norm(1.0), adam=optax.adam(0.1))
+    got = first_update(chain(("clip", "adam"), **parts))
+    want = first_update(optax.chain(parts["clip"], parts["adam"]))
+    np.testing.assert_allclose(got, want, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("order", "fault"),
+    [
+        (("one", "two", "three"), "missing in the chain: three"),
+        (("one",), "unused in the chain: two"),
+        (("one", "two", "one"), "repeated in the chain: one"),
+    ],
+)
+def test_a_wrong_name_is_named(order, fault):
+    with pytest.raises(ValueError, match=fault):
+        chain(order, one=optax.identity(), two=optax.identity())
+
+
+def test_extra_arguments_reach_the_parts():
+    seen = []
+
+    def update(updates, state, params=None, *, value, **extra):
+        seen.append(value)
+        return updates, state
+
+    part = optax.GradientTransformationExtraArgs(lambda _: (), update)
+    tx = chain(("part",), part=part)
+    tx.update({}, tx.init({}), {}, value=7.0)
+    assert seen == [7.0]
