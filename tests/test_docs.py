@@ -11,6 +11,7 @@ import pytest
 from absl import flags
 
 from experiments import check, command_line, run, runner
+from kexue_jax.train.checkpoint import Checkpoints
 from kexue_jax.train.loop import Options, fit
 from kexue_jax.train.watchdog import EXIT_HANG
 
@@ -97,6 +98,19 @@ def test_the_experiment_of_the_readme_runs_and_its_claim_answers(tmp_path, monke
     judgement = check.judge(experiment.module.claim(scores))
     assert len(judgement.parts) == 4
     assert not judgement.holds  # two steps train nothing
+
+
+def test_the_export_of_the_page_writes_the_weights_of_a_checkpoint(tmp_path):
+    (code,) = (b for b in blocks(ROOT / "docs/own_code.md", "python") if "savez" in b)
+    exec(code, names := {})
+    state = {"params": {"w": jax.numpy.arange(3.0)}, "step": jax.numpy.int32(7)}
+    checkpoints = Checkpoints(tmp_path / "checkpoints")
+    checkpoints.save(7, state)
+    checkpoints.wait()
+    names["export"](checkpoints.path(7), tmp_path / "weights.npz")
+    found = dict(np.load(tmp_path / "weights.npz"))
+    assert list(found) == ["params/w"]
+    np.testing.assert_array_equal(found["params/w"], [0, 1, 2])
 
 
 @pytest.mark.parametrize("page", PAGES, ids=IDS)
