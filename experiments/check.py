@@ -225,7 +225,8 @@ def check(
         result["checked"] = old["checked"]
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, json.dumps(result, indent=1) + "\n")
-    log(f"{name}: {result['verdict']} ({result['summary']})")
+    verdict = "ran; a smoke test has no verdict" if smoke else result["verdict"]
+    log(f"{name}: {verdict} ({result['summary']})")
     return result
 
 
@@ -296,7 +297,9 @@ def main(argv: Sequence[str]) -> int:
     flags.DEFINE_integer(
         "jobs", 1, "Runs side by side.", lower_bound=1, flag_values=values
     )
-    flags.DEFINE_list("seeds", list(SEEDS), "Seeds of the runs.", flag_values=values)
+    flags.DEFINE_list(
+        "seeds", list(map(str, SEEDS)), "Seeds of the runs.", flag_values=values
+    )
     flags.DEFINE_bool(
         "tables", False, "Only write the tables anew.", flag_values=values
     )

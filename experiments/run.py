@@ -142,6 +142,7 @@ def _run(parsed, values, profile, argv) -> int:
     from kexue_jax.build import BuildError
     from kexue_jax.train.checkpoint import CheckpointError, SaveError
     from kexue_jax.train.lock import Locked
+    from kexue_jax.train.step import Refused
 
     experiment = parsed.experiment._replace(trust=tuple(values.trust))
     marks = [*parsed.overrides, *(["smoke"] if values.smoke else [])]
@@ -164,7 +165,7 @@ def _run(parsed, values, profile, argv) -> int:
         return command_line.leave(error, EXIT_HALTED)
     except (SaveError, OSError) as error:
         return command_line.leave(error, EXIT_DISK)
-    except (runner.ConfigError, BuildError, CheckpointError, Locked) as error:
+    except (runner.ConfigError, BuildError, Refused, CheckpointError, Locked) as error:
         return command_line.leave(error, command_line.EXIT_CONFIG)
     if outcome.status == "preempted":
         again = shlex.join(command)

@@ -402,7 +402,7 @@ def config_changes(
         if parts[0] in FREE or (allow_data_change and set(DATA) & set(parts)):
             continue
         was, becomes = old.get(path, missing), new.get(path, missing)
-        if was != becomes:
+        if repr(was) != repr(becomes):  # by repr, as nan differs from itself
             show = lambda x: "absent" if x is missing else repr(x)  # noqa: E731
             lines.append(f"config.{path}: {show(was)} before, {show(becomes)} now")
     return lines
@@ -448,7 +448,7 @@ def _read(path: Path, *fields: str) -> dict[str, Any]:
 
 
 def _check_restarts(workdir: Path) -> None:
-    """Refuses to run a third time into what has halted a run twice."""
+    """Refuses a third restart into what has halted the run and two restarts."""
     path = workdir / "restarts.json"
     if path.exists():
         halts = _read(path, "step", "count", "reason")

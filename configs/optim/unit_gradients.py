@@ -21,7 +21,7 @@ SMOKE = {"steps": 2, "task.held_out_batches": 1}
 def get_config(variant="unit_scaled"):
     merge, _, scaled = variant.partition("_")
     surgery = "kexue_jax.optim.surgery"
-    pairs = dict(make="kexue_jax.data.images:DigitPairs", canvas=11, batch_size=100)
+    pairs = dict(make="kexue_jax.data.images:DigitPairs", canvas=11)
     task = dict(
         make="kexue_jax.tasks.multi_task:ManyLabels",
         model=dict(
@@ -30,8 +30,10 @@ def get_config(variant="unit_scaled"):
             heads=2,
             classes=10,
         ),
-        source=dict(pairs, train=True, pairs=4000, seed=0),
-        held_out=dict(test=dict(pairs, train=False, pairs=2000, seed=0)),
+        source=dict(pairs, train=True, pairs=4000, batch_size=96, seed=0),
+        held_out=dict(
+            test=dict(pairs, train=False, pairs=2000, batch_size=100, seed=0)
+        ),
         held_out_batches=20,
         scales=(0.01 if scaled else 1.0, 1.0),
         names=("first", "second"),

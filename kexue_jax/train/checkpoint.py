@@ -461,10 +461,11 @@ def read_arrays(folder: Path, prefixes: Iterable[str] = ("params/",)) -> dict[st
         number = not dtype.startswith("key<")  # keys are no numbers to look at
         if number and name.startswith(tuple(prefixes)) and 0 not in dims:
             wanted[name] = jax.ShapeDtypeStruct(dims, dtype, sharding=here)
-    return {
-        name: np.asarray(x)
-        for name, x in ocp.load(str(folder / "state"), wanted).items()
-    }
+    context = ocp.Context()
+    context.pytree.loading.partial_load = True
+    with context:
+        loaded = ocp.load(str(folder / "state"), wanted)
+    return {name: np.asarray(x) for name, x in loaded.items()}
 
 
 def _barrier(name: str) -> None:

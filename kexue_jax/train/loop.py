@@ -10,7 +10,7 @@ import hashlib
 import statistics
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import partial
@@ -25,7 +25,7 @@ from kexue_jax.train import parallel
 from kexue_jax.train.checkpoint import Checkpoints, SaveError
 from kexue_jax.train.prefetch import Prefetch
 from kexue_jax.train.rows import Rows
-from kexue_jax.train.step import State, culprits, init_state, make_step
+from kexue_jax.train.step import Refused, State, culprits, init_state, make_step
 from kexue_jax.train.stop import Interrupted, StopRequest
 from kexue_jax.train.watchdog import Watchdog
 
@@ -237,6 +237,7 @@ def fit(
       How it ended, with the state and all rows.
 
     Raises:
+      Refused: if task, options and layout do not fit each other.
       CheckpointError: if no checkpoint may be gone on from.
       SaveError, OSError: if nothing can be written; the checkpoints before are whole.
     """
@@ -424,7 +425,7 @@ class _Run:
             return {name: float(value) for name, value in scores.items()}
 
     @contextlib.contextmanager
-    def _meanwhile(self, phase: str) -> Iterator[None]:
+    def _meanwhile(self, phase: str) -> Generator[None]:
         """Does something other than training; it does not count for the speed."""
         before = time.monotonic()
         progress = self.watch.progress
@@ -494,7 +495,7 @@ class _Run:
             last = self.scores.rows[-1] if self.scores.rows else {}
             if any("/" in name for name in last):
                 names = ", ".join(name for name in last if name != "step")
-                raise ValueError(
+                raise Refused(
                     f"best = {self.options.best!r} is no score; there are {names}"
                 )
             return None

@@ -18,7 +18,7 @@ import jax
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-from kexue_jax.train.step import State, leaf_names
+from kexue_jax.train.step import Refused, State, leaf_names
 
 AXES = ("data", "fsdp", "tensor")
 
@@ -62,41 +62,39 @@ def make_layout(
       devices: default all of this run.
 
     Raises:
-      ValueError: if sizes and devices do not fit, or the mode cannot honour them.
+      Refused: if sizes and devices do not fit, or the mode cannot honour them.
     """
     devices = list(jax.devices() if devices is None else devices)
     sizes = {"data": data, "fsdp": fsdp, "tensor": tensor}
     if mode not in ("jit", "pmap"):
-        raise ValueError(f"mesh.mode must be 'jit' or 'pmap', got {mode!r}")
+        raise Refused(f"mesh.mode must be 'jit' or 'pmap', got {mode!r}")
     for name, size in sizes.items():
         if size < 1 and size != -1:
-            raise ValueError(f"mesh.{name} must be positive or -1, got {size}")
+            raise Refused(f"mesh.{name} must be positive or -1, got {size}")
     free = [name for name, size in sizes.items() if size == -1]
     if len(free) > 1:
-        raise ValueError(f"mesh: only one axis may be -1, got {', '.join(free)}")
+        raise Refused(f"mesh: only one axis may be -1, got {', '.join(free)}")
     fixed = int(np.prod([size for size in sizes.values() if size > 0]))
     if free:
         if len(devices) % fixed:
-            raise ValueError(
+            raise Refused(
                 f"mesh: {sizes} do not divide the {len(devices)} devices there are"
             )
         sizes[free[0]] = len(devices) // fixed
     count = int(np.prod(list(sizes.values())))
     if count > len(devices):
-        raise ValueError(
+        raise Refused(
             f"mesh: {sizes} ask for {count} devices, but there are {len(devices)}"
         )
     if jax.process_count() > 1 and count != len(devices):
-        raise ValueError(
+        raise Refused(
             f"mesh: with several processes all {len(devices)} devices are used; "
             f"{sizes} use {count}"
         )
     if mode == "pmap" and (sizes["fsdp"] > 1 or sizes["tensor"] > 1):
-        raise ValueError(f"mesh.mode = 'pmap' splits only over data, got {sizes}")
+        raise Refused(f"mesh.mode = 'pmap' splits only over data, got {sizes}")
     if mode == "pmap" and jax.process_count() > 1:
-        raise ValueError(
-            "mesh.mode = 'pmap' runs in one process; use 'jit' for several"
-        )
+        raise Refused("mesh.mode = 'pmap' runs in one process; use 'jit' for several")
     grid = np.array(devices[:count]).reshape([sizes[name] for name in AXES])
     mesh = Mesh(grid, AXES, axis_types=(AxisType.Auto,) * len(AXES))
     return Layout(mesh, mode, tuple((pattern, rule) for pattern, rule in rules))
@@ -107,7 +105,7 @@ def _placement(name: str, shape: tuple, rule: Any, mesh: Mesh) -> PartitionSpec:
     asked = {rule} if isinstance(rule, str) else {axis for axis in rule if axis}
     unknown = asked - set(AXES)
     if unknown:
-        raise ValueError(
+        raise Refused(
             f"mesh.rules: {sorted(unknown)} for {name} are no axes of the mesh; "
             f"it has {', '.join(AXES)}"
         )
@@ -119,13 +117,13 @@ def _placement(name: str, shape: tuple, rule: Any, mesh: Mesh) -> PartitionSpec:
         best = max(fits, key=lambda i: (shape[i], -i))
         return PartitionSpec(*[rule if i == best else None for i in range(len(shape))])
     if len(rule) != len(shape):
-        raise ValueError(
+        raise Refused(
             f"mesh.rules: {rule} has {len(rule)} entries, but {name} has the shape "
             f"{shape}"
         )
     for axis, n in zip(rule, shape, strict=True):
         if axis and n % mesh.shape[axis]:
-            raise ValueError(
+            raise Refused(
                 f"mesh.rules: {axis} = {mesh.shape[axis]} does not divide {n} in "
                 f"{name} of shape {shape}"
             )
@@ -139,7 +137,7 @@ def place_params(params: Any, layout: Layout) -> dict[str, PartitionSpec]:
       params: arrays or anything with a shape.
 
     Raises:
-      ValueError: if a rule does not fit a parameter that it matches, or matches none.
+      Refused: if a rule does not fit a parameter that it matches, or matches none.
     """
     found, used = {}, set()
     for name, leaf in zip(leaf_names(params), jax.tree.leaves(params), strict=True):
@@ -151,7 +149,7 @@ def place_params(params: Any, layout: Layout) -> dict[str, PartitionSpec]:
                 break
     idle = [pattern for pattern, _ in layout.rules if pattern not in used]
     if idle and found:
-        raise ValueError(
+        raise Refused(
             f"mesh.rules: {idle} match no parameter first; there are "
             f"{', '.join(list(found)[:8])}{' …' if len(found) > 8 else ''}"
         )
@@ -192,16 +190,17 @@ def place_batch(batch: Mapping[str, np.ndarray], layout: Layout) -> dict[str, An
     """Puts a global batch on the devices; each process keeps the rows of its own.
 
     Raises:
-      ValueError: if the devices that share the batch do not divide its rows.
+      Refused: if the devices that share the batch do not divide its rows.
     """
     shares = layout.mesh.shape["data"] * layout.mesh.shape["fsdp"]
 
     def put(name, rows):
         rows = np.asarray(rows)
         if not rows.ndim or rows.shape[0] % shares:
-            raise ValueError(
+            raise Refused(
                 f"batch[{name!r}] of shape {rows.shape} cannot be split over "
-                f"{shares} devices (mesh.data times mesh.fsdp)"
+                f"{shares} devices (mesh.data times mesh.fsdp); choose a batch that "
+                "they divide, or fewer devices, such as --config.mesh.data=1"
             )
         if layout.mode == "pmap":
             return rows.reshape(shares, -1, *rows.shape[1:])

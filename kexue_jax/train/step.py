@@ -10,6 +10,10 @@ import numpy as np
 import optax
 
 
+class Refused(ValueError):
+    """A run cannot be made as it is asked for; the message says what to change."""
+
+
 class Task(Protocol):
     """All that the loop knows about an experiment.
 
@@ -140,7 +144,7 @@ def _parts(batch: Mapping[str, jax.Array], count: int) -> dict[str, jax.Array]:
 
     def split(name, rows):
         if rows.shape[0] % count:
-            raise ValueError(
+            raise Refused(
                 f"micro_batches = {count} does not divide the {rows.shape[0]} rows of "
                 f"batch[{name!r}]"
             )

@@ -4,7 +4,7 @@ import contextlib
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator
 
 import jax
 from jax.experimental import multihost_utils
@@ -54,7 +54,7 @@ class StopRequest:
         return self.requested
 
     @contextlib.contextmanager
-    def interruptible(self) -> Iterator[None]:
+    def interruptible(self) -> Generator[None]:
         """Lets a signal raise `Interrupted` here, at once."""
         if self.requested:
             raise Interrupted

@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from typing import IO
 
 EXIT_HANG = 4
@@ -65,7 +65,7 @@ class Watchdog:
         self._phase, self._beaten = "training", now
 
     @contextlib.contextmanager
-    def phase(self, name: str) -> Iterator[None]:
+    def phase(self, name: str) -> Generator[None]:
         """Names what is done meanwhile; it has `slow_seconds`."""
         before = self._phase
         self._phase, self._beaten = name, self._clock()
