@@ -191,15 +191,11 @@ def _config_files() -> list[Path]:
 def _load_run_config(path: Path) -> Experiment:
     try:
         stored = json.loads(path.read_text("utf-8"))
-        origin, data = stored["origin"], _tuples(stored["config"])
+        origin, data = dict(stored["origin"]), _tuples(stored["config"])
         config = _lay_under(ConfigDict(data), defaults())
-    except (
-        ValueError,
-        LookupError,
-        TypeError,
-        AttributeError,
-        RecursionError,
-    ) as error:
+    except RecursionError:
+        raise ConfigError(f"--config: {path} is no config: it nests too deep") from None
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
         raise ConfigError(f"--config: {path} is no whole config: {error!r}") from error
     module, file = None, str(origin.get("file", path))
     own = (ROOT / file).resolve()
@@ -420,6 +416,8 @@ def claim_workdir(
     path, config = workdir / "config.json", plain(experiment.config)
     if path.exists():
         before = _read(path, "config")["config"]
+        if not isinstance(before, dict):
+            raise ConfigError(f"{path} is damaged: its config is no section")
         changes = config_changes(before, config, allow_data_change=allow_data_change)
         if changes and not allow_config_change:
             lines = "\n  ".join(changes)

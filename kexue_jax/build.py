@@ -13,8 +13,14 @@ import inspect
 from collections.abc import Collection, Mapping
 from typing import Any
 
-TRUSTED = ("kexue_jax", "optax", "jax.nn", "jax.numpy")
-"""Packages that a config of unknown origin may name."""
+TRUSTED = ("kexue_jax", "optax", "jax.nn")
+"""Packages that a config of unknown origin may name; `jax.numpy` reads pickles."""
+
+_KEPT = tuple(
+    f"kexue_jax.{module}"
+    for module in "build train data.archives data.derive data.fetch data.registry".split()
+)
+"""Modules that build, write or download, and so are not for such a config either."""
 
 
 class BuildError(ValueError):
@@ -38,6 +44,11 @@ def _inside(module: str, packages: Collection[str]) -> bool:
     return any(module == name or module.startswith(name + ".") for name in packages)
 
 
+def _may_be_named(module: str, packages: Collection[str]) -> bool:
+    writers = module == "kexue_jax.train.writers"
+    return _inside(module, packages) and (writers or not _inside(module, _KEPT))
+
+
 def resolve(
     name: str, *, where: str = "name", allow: Collection[str] | None = None
 ) -> Any:
@@ -48,7 +59,8 @@ def resolve(
       where: the place in the config, for messages.
       allow: packages that may be named; None allows all. With a list, neither the name
         nor the home of what it leads to may lie outside it, so that a module's imports
-        (``kexue_jax.x:os``) are out of reach, as are private names.
+        (``kexue_jax.x:os``) are out of reach, as are private names and those modules of
+        ours that build, write or download.
 
     Raises:
       BuildError: if the name is malformed, forbidden or leads nowhere.
@@ -57,7 +69,7 @@ def resolve(
     if not colon or not module or not attribute.isidentifier():
         raise BuildError(f"{where}: {name!r} is not of the form package.module:name")
     if allow is not None and (
-        not _inside(module, allow) or "._" in module or attribute.startswith("_")
+        not _may_be_named(module, allow) or "._" in module or attribute.startswith("_")
     ):
         raise BuildError(
             f"{where}: {name!r} is not allowed in a config of unknown origin; "
@@ -78,7 +90,7 @@ def resolve(
     if allow is not None:
         origin = getattr(found, "__module__", None) or ""
         tops = {package.partition(".")[0] for package in allow}
-        if inspect.ismodule(found) or not _inside(origin, tops):
+        if inspect.ismodule(found) or not _may_be_named(origin, tops):
             raise BuildError(
                 f"{where}: {name!r} leads outside of {', '.join(allow)}, which a "
                 "config of unknown origin may not"
