@@ -130,10 +130,10 @@ def _run_together(parsed, values, profile, argv) -> int:
         )
         time.sleep(HEARTBEAT_SECONDS + 3)
         code = 1
-    if code not in (0, EXIT_PREEMPTED):
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)  # JAX would wait for the others to leave as well
+    if code == EXIT_PREEMPTED:
+        import jax
+
+        jax.distributed.shutdown()  # all leave; a failure does not wait for the others
     return code
 
 
@@ -178,4 +178,8 @@ def _run(parsed, values, profile, argv) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    _code = main(sys.argv[1:])
+    sys.stdout.flush()
+    sys.stderr.flush()
+    if _code:  # a thread that still makes batches must not change the code
+        os._exit(_code)

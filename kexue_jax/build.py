@@ -18,7 +18,7 @@ TRUSTED = ("kexue_jax", "optax", "jax.nn")
 
 _KEPT = tuple(
     f"kexue_jax.{module}"
-    for module in "build train data.archives data.derive data.fetch data.registry".split()
+    for module in ["build", "train", "data.archives", "data.derive", "data.fetch", "data.registry"]
 )
 """Modules that build, write or download, and so are not for such a config either."""
 

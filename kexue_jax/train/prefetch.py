@@ -60,5 +60,11 @@ class Prefetch:
         return batch
 
     def close(self) -> None:
-        """Ends the thread; a batch that is being made is dropped."""
+        """Ends the thread; a batch that is being made is dropped.
+
+        Waits a second for it, as a thread that the interpreter leaves behind may take
+        the whole process down; a source that hangs is left behind all the same.
+        """
         self._closed.set()
+        if self._thread is not threading.current_thread():
+            self._thread.join(1.0)
