@@ -18,7 +18,7 @@ peers: .venv ## Tests against other libraries, which it installs.
 	$(IN)/pip install -q -c constraints.txt -e '.[peer]'
 	$(PYTEST) -m peer
 reliability: .venv ## The reliability scorecard, with its figures.
-	$(PYTEST) tests/reliability -m reliability
+	$(PYTEST) -n 2 tests/reliability -m reliability
 claims: .venv ## Check every claim at full size; writes docs/results and the tables.
 	$(IN)/python -m experiments.check --jobs=2
 bench: .venv ## Measure speed side by side; writes docs/benchmarks.

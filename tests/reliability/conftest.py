@@ -54,6 +54,15 @@ def clean(tmp_path_factory):
     return get
 
 
+@pytest.fixture(scope="session")
+def clean_pair(tmp_path_factory):
+    """The workdir of a run of two processes that nothing befell."""
+    workdir = tmp_path_factory.mktemp("pair") / "run"
+    pair = harness.start_two(workdir)
+    assert [process.end() for process in pair] == [0, 0]
+    return workdir
+
+
 @pytest.fixture
 def figure(record_property, request):
     """Takes the figure of a row: ``figure("30/30 kills survived")``."""

@@ -1,6 +1,5 @@
 """Starts runs, stops them in every way there is, and compares what they leave."""
 
-import ctypes
 import hashlib
 import json
 import os
@@ -25,6 +24,14 @@ from tests.reliability.tiny import Examples
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = "tests/reliability/config.py"
 LIMIT = 240.0  # seconds after which a process that should have ended is killed
+
+
+_BIND_TO_MODES = """
+import ctypes, os, sys
+for capability in (1, 2):  # CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH
+    ctypes.CDLL(None).prctl(24, capability, 0, 0, 0)  # PR_CAPBSET_DROP
+os.execv(sys.argv[1], sys.argv[1:])
+"""
 
 
 class Process(NamedTuple):
@@ -111,6 +118,7 @@ def start(
     with open(output, "wb") as file:
         popen = subprocess.Popen(
             [
+                *([sys.executable, "-c", _BIND_TO_MODES] if without_override else []),
                 sys.executable,
                 "-m",
                 "experiments.run",
@@ -120,16 +128,8 @@ def start(
             stderr=subprocess.STDOUT,
             cwd=ROOT,
             env=environment(mishaps, devices),
-            preexec_fn=_bind_to_modes if without_override else None,
         )
     return Process(popen, output)
-
-
-def _bind_to_modes() -> None:
-    """Gives up what lets root pass over the modes of files."""
-    libc = ctypes.CDLL(None)
-    for capability in (1, 2):  # CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH
-        libc.prctl(24, capability, 0, 0, 0)  # PR_CAPBSET_DROP
 
 
 def start_two(workdir: Path, *words: str, each=({}, {}), **mishaps) -> list[Process]:
@@ -187,12 +187,14 @@ def checkpoints(workdir: Path, log: Callable[[str], None]) -> Checkpoints:
 
 
 def steps(workdir: Path) -> list[int]:
-    return Checkpoints(workdir / "checkpoints").steps()
+    """The steps with a manifest."""
+    found = (workdir / "checkpoints").glob("*/manifest.json")
+    return sorted(int(path.parent.name) for path in found)
 
 
 def last(workdir: Path) -> Path:
     """The folder of the newest checkpoint."""
-    return Checkpoints(workdir / "checkpoints").path(steps(workdir)[-1])
+    return workdir / "checkpoints" / f"{steps(workdir)[-1]:08d}"
 
 
 def arrays(folder: Path) -> dict[str, np.ndarray]:

@@ -1,8 +1,7 @@
 """A disk that is full, read-only or gone."""
 
-import signal
+import contextlib
 import subprocess
-import time
 
 import pytest
 
@@ -63,21 +62,14 @@ def test_a_disk_that_is_really_full_leaves_what_was_whole(clean, tmp_path, figur
         process = harness.start(
             workdir,
             "--config.on_save_failure=continue",
-            "--config.writers.tensorboard.bind=kexue_jax.train.writers:TensorBoard",
             step_ms=25,
             marks=str(marks),
         )
         process.wait_for(lambda: 40 in harness.steps(workdir))
-        filler = open(disk / "filler", "wb")  # noqa: SIM115
-        try:
+        with contextlib.suppress(OSError), open(disk / "filler", "wb", 0) as filler:
             while filler.write(b"0" * 4096):
-                filler.flush()
-        except OSError:
-            pass
-        code = process.end()
-        filler_there = (disk / "filler").exists()
-        assert filler_there
-        assert code == 74
+                pass
+        assert process.end() == 74
         assert "No space left on device" in process.text
         assert harness.whole(harness.last(workdir))
         (disk / "filler").unlink()
@@ -146,10 +138,7 @@ def test_a_workdir_that_is_moved_away_is_told_within_one_save(
 def test_a_workdir_that_cannot_be_written_is_refused_before_training(tmp_path):
     workdir = tmp_path / "run"
     workdir.mkdir(mode=0o555)
-    since = time.monotonic()
     process = harness.start(workdir, without_override=True)
     assert process.end() == 74
     assert "Permission denied" in process.text
-    assert time.monotonic() - since < 60
-    assert signal.Signals(15)
     assert list(workdir.iterdir()) == []

@@ -66,9 +66,7 @@ def test_a_run_of_8_devices_goes_on_with_1_2_and_4(
 
 @pytest.mark.slow
 @pytest.mark.reliability(16)
-def test_a_run_of_two_processes_goes_on_in_one(tmp_path, figure):
-    whole = harness.start_two(tmp_path / "whole")
-    assert [process.end() for process in whole] == [0, 0]
+def test_a_run_of_two_processes_goes_on_in_one(clean_pair, tmp_path, figure):
     name = "kexue_jax.train.checkpoint:Checkpoints._clear"
     each = ({"die": (name, FROM // 20 + 5)}, {})
     pair = harness.start_two(tmp_path / "run", each=each)
@@ -78,7 +76,7 @@ def test_a_run_of_two_processes_goes_on_in_one(tmp_path, figure):
     process = harness.start(tmp_path / "run", devices=1, marks=str(marks))
     assert process.end() == 0
     assert f"going on from the checkpoint of step {newest}" in process.text
-    found, wanted = losses(tmp_path / "run"), losses(tmp_path / "whole")
+    found, wanted = losses(tmp_path / "run"), losses(clean_pair)
     assert found.keys() == wanted.keys()
     after = [step for step in wanted if newest < step <= newest + 50]
     worst = max(abs(found[step] / wanted[step] - 1) for step in after)
