@@ -16,9 +16,13 @@ from typing import Any
 TRUSTED = ("kexue_jax", "optax", "jax.nn")
 """Packages that a config of unknown origin may name; `jax.numpy` reads pickles."""
 
-_KEPT = tuple(
-    f"kexue_jax.{module}"
-    for module in ["build", "train", "data.archives", "data.derive", "data.fetch", "data.registry"]
+_KEPT = (
+    "kexue_jax.build",
+    "kexue_jax.train",
+    "kexue_jax.data.archives",
+    "kexue_jax.data.derive",
+    "kexue_jax.data.fetch",
+    "kexue_jax.data.registry",
 )
 """Modules that build, write or download, and so are not for such a config either."""
 

@@ -4,6 +4,7 @@ import ast
 import io
 import json
 import os
+import shutil
 import tarfile
 from pathlib import Path
 
@@ -116,8 +117,6 @@ MANIFESTS = [
 
 @pytest.mark.reliability(22)
 def test_a_manifest_of_nonsense_is_damage_and_nothing_else(clean, tmp_path, figure):
-    import shutil
-
     for number, text in enumerate(MANIFESTS):
         workdir = tmp_path / str(number)
         shutil.copytree(clean(), workdir)
@@ -225,9 +224,10 @@ def unsafe(tree):
             names = [alias.name for alias in node.names]
             yield from (n for n in [*names, module] if n.split(".")[0] in MODULES)
             yield from (f"{module}.{n}" for n in names if (module, n) in BANNED)
-        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
-            if (node.value.id, node.attr) in BANNED:
-                yield f"{node.value.id}.{node.attr}"
+        if isinstance(node, ast.Attribute) and (
+            (getattr(node.value, "id", ""), node.attr) in BANNED
+        ):
+            yield f"{node.value.id}.{node.attr}"
         if not isinstance(node, ast.Call):
             continue
         if isinstance(node.func, ast.Name) and node.func.id in ("eval", "exec"):
