@@ -18,7 +18,7 @@ from kexue_jax.train.checkpoint import (
 
 def state(value=0.0):
     return {
-        "w": jnp.full((2, 3), value),
+        "w": jnp.full((2, 3), float(value)),
         "half": jnp.full((2,), value, jnp.bfloat16),
         "count": jnp.int32(7),
         "key": jax.random.key(3),
@@ -72,7 +72,8 @@ def test_the_newest_and_the_protected_stay(tmp_path):
 def test_a_damaged_one_is_set_aside_and_the_one_before_is_taken(tmp_path):
     lines = []
     made = saved(tmp_path, 1, 2, log=lines.append)
-    victim = next(p for p in made.path(2).rglob("*") if p.stat().st_size and p.is_file())
+    files = (made.path(2) / "state").rglob("*")
+    victim = next(p for p in files if p.is_file() and p.stat().st_size)
     victim.write_bytes(victim.read_bytes()[:-1])
     assert made.restore(abstract(state())).step == 1
     assert any("bytes instead of" in line and victim.name in line for line in lines)
