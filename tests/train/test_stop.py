@@ -26,8 +26,8 @@ def test_a_signal_interrupts_only_where_it_may():
         with pytest.raises(Interrupted), stop.interruptible():
             raise AssertionError("entered although a stop was asked for")
     with StopRequest() as stop:
+        threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGTERM)).start()
         with pytest.raises(Interrupted), stop.interruptible():
-            threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGTERM)).start()
             time.sleep(5)
         with pytest.raises(Interrupted), stop.interruptible():
             pass

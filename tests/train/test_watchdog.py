@@ -67,7 +67,7 @@ def test_other_phases_have_their_own_limit_and_are_no_steps(tmp_path):
 
 
 def test_leaving_waits_for_a_dog_that_has_barked(tmp_path):
-    dog, clock, left, codes = dog_of(tmp_path, 0.05, grace_seconds=0.3)
+    dog, clock, _, codes = dog_of(tmp_path, 0.05, grace_seconds=0.3)
     with dog:
         dog.beat()
         clock.now = 1.0
@@ -79,7 +79,7 @@ def test_leaving_waits_for_a_dog_that_has_barked(tmp_path):
 
 
 def test_a_run_that_ends_in_time_is_left_alone(tmp_path):
-    dog, clock, left, codes = dog_of(tmp_path, 0.05)
+    dog, clock, left, _ = dog_of(tmp_path, 0.05)
     with dog:
         dog.beat()
     clock.now = 100.0
