@@ -51,14 +51,15 @@ def get_config(variant="rotary"):
         tokenizer=dict(bind=f"{data}.tokenization:BytePairTokenizer", vocabulary=1024),
         source=dict(
             bind=f"{data}.windows:respelled_windows",
-            rate=0.1,
+            rate=0.2,
             count=8,
             batch=10,
             length=window,
             seed=0,
+            fade=9 * steps // 10,
         ),
         held_out=dict(
-            bind=f"{data}.windows:tiles", length=window, stride=window // 2, batch=10
+            bind=f"{data}.windows:tiles", length=window, stride=window // 4, batch=16
         ),
         model=model,
         window=window,

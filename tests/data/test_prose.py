@@ -138,3 +138,10 @@ def test_respelling_fades_to_the_usual_way():
     shares = [source(step)["tokens"].mean() for step in (0, 50, 99, 100, 1000)]
     np.testing.assert_allclose(shares, [0.5, 0.25, 0.0, 0.0, 0.0], atol=0.03)
     assert not source(100)["tokens"].any()
+
+
+def test_tables_drawn_with_characters_are_left_out_and_prose_is_kept():
+    table = "   +----+\n   | a  |\n   +====+\n   | b  |\n   +----+"
+    prose = 'The operators "|" and "+-"\n| are kept\nin prose.'
+    assert passages({"a": f"{table}\n\n{prose}"}) == [prose]
+    assert "+---" not in python_topics().train
