@@ -28,7 +28,7 @@ SMOKE = {
 
 def get_config(variant="rotary"):
     room = "kexue_jax"
-    steps, window = 600, 256
+    steps, window = 700, 64
     position = {
         "rotary": dict(position=dict(bind=f"{room}.position.rotary:rotary")),
         "none": {},
@@ -51,14 +51,15 @@ def get_config(variant="rotary"):
         tokenizer=dict(bind=f"{data}.tokenization:BytePairTokenizer", vocabulary=1024),
         source=dict(
             bind=f"{data}.windows:respelled_windows",
-            rate=0.1,
+            rate=0.25,
             count=8,
-            batch=10,
+            batch=40,
             length=window,
             seed=0,
+            fade=9 * steps // 10,
         ),
         held_out=dict(
-            bind=f"{data}.windows:tiles", length=window, stride=window // 2, batch=10
+            bind=f"{data}.windows:tiles", length=window, stride=window // 2, batch=40
         ),
         model=model,
         window=window,
@@ -78,7 +79,7 @@ def get_config(variant="rotary"):
 
     parts = dict(
         matrix=dict(
-            make="optax.contrib:muon", learning_rate=rate(0.02), weight_decay=0.1
+            make="optax.contrib:muon", learning_rate=rate(0.03), weight_decay=0.1
         ),
         other=dict(
             make="optax:adamw", learning_rate=rate(0.004), b2=0.95, weight_decay=0.0

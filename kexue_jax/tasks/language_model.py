@@ -172,7 +172,7 @@ class LanguageModel:
             count += float(np.sum(batch["weight"]))
         size = len(self.text.valid.encode())
         return {
-            "valid/bits_per_byte": total / np.log(2.0) / size,
+            "valid/bits_per_byte": float(total / np.log(2.0) / size),
             "valid/nats_per_token": total / count,
             "valid/accuracy": right / count,
             **self.baselines,

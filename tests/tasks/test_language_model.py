@@ -1,5 +1,6 @@
 from functools import partial
 from types import SimpleNamespace
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -30,7 +31,7 @@ def make(dropout_rate=0.0, tokenizer=byte_tokens, **options):
         position=rotary,
         dropout_rate=dropout_rate,
     )
-    settings = dict(
+    settings: dict[str, Any] = dict(
         text=Prose(TRAIN, VALID),
         tokenizer=tokenizer,
         source=partial(windows, batch=4, length=16, seed=0),
