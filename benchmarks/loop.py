@@ -24,23 +24,25 @@ import jax
 import optax
 from absl import flags
 
-from experiments import runner
+from experiments import configs, runner
+from experiments.objects import Objects, make_objects
 from kexue_jax.train import parallel
 from kexue_jax.train.checkpoint import write_atomically
-from kexue_jax.train.loop import Options, Watchers, abstract_state, compile_step, fit
+from kexue_jax.train.loop import Watchers, abstract_state, compile_step, fit
+from kexue_jax.train.options import Options
 from kexue_jax.train.step import init_state
 
 EXPERIMENTS = {
     "configs/images/vae_batchnorm.py": 2000,
     "configs/optim/unit_gradients.py:sum": 2000,
 }
-RESULT = runner.ROOT / "docs" / "benchmarks" / "loop.json"
+RESULT = configs.ROOT / "docs" / "benchmarks" / "loop.json"
 
 
-def _objects(spec: str) -> runner.Objects:
-    experiment = runner.load_config(spec)
+def _objects(spec: str) -> Objects:
+    experiment = configs.load_config(spec)
     experiment.config.mesh.data = 1
-    return runner.make_objects(experiment)
+    return make_objects(experiment)
 
 
 def _loop_options(options: Options, steps: int) -> Options:
@@ -53,11 +55,11 @@ def _loop_options(options: Options, steps: int) -> Options:
     )
 
 
-def _state(objects: runner.Objects) -> Any:
+def _state(objects: Objects) -> Any:
     return jax.jit(partial(init_state, objects.task, objects.tx, 0))()
 
 
-def time_bare(objects: runner.Objects, steps: int) -> tuple[float, float]:
+def time_bare(objects: Objects, steps: int) -> tuple[float, float]:
     """Seconds a step of the compiled step on one batch, and its last loss."""
     like = abstract_state(objects.task, objects.tx, 0, objects.layout)
     batch = parallel.place_batch(objects.task.batch(0), objects.layout)
@@ -75,7 +77,7 @@ def time_bare(objects: runner.Objects, steps: int) -> tuple[float, float]:
     return (time.perf_counter() - start) / steps, float(scores["loss"])
 
 
-def time_plain(objects: runner.Objects, steps: int) -> tuple[float, float]:
+def time_plain(objects: Objects, steps: int) -> tuple[float, float]:
     """The same of what a reader would write by hand: gradient, update, apply."""
     tx = optax.with_extra_args_support(objects.tx)
 
@@ -111,7 +113,7 @@ class _Clock:
         pass
 
 
-def time_loop(objects: runner.Objects, steps: int) -> tuple[float, float]:
+def time_loop(objects: Objects, steps: int) -> tuple[float, float]:
     """Seconds a step of `fit`, from the first logged step to the last but one."""
     clock, every = _Clock(), Options(steps=1).log_every
     with tempfile.TemporaryDirectory() as folder:
@@ -170,7 +172,7 @@ def time_to_first_step(spec: str, cache: Path) -> float:
         env = os.environ | {"JAX_COMPILATION_CACHE_DIR": str(cache)}
         start = time.perf_counter()
         child = subprocess.Popen(
-            command, cwd=runner.ROOT, env=env, stderr=subprocess.DEVNULL
+            command, cwd=configs.ROOT, env=env, stderr=subprocess.DEVNULL
         )
         try:
             while child.poll() is None:
@@ -202,7 +204,7 @@ def main(argv: list[str]) -> None:
             }
         print(spec, json.dumps(found[spec], indent=1))
     if values.write:
-        first = runner.load_config(next(iter(EXPERIMENTS)))
+        first = configs.load_config(next(iter(EXPERIMENTS)))
         about = runner.environment(first, ["python", "-m", "benchmarks.loop", *argv])
         RESULT.parent.mkdir(parents=True, exist_ok=True)
         result = {"environment": about, "results": found}

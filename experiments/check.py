@@ -21,15 +21,15 @@ from typing import Any, NamedTuple
 import numpy as np
 from absl import flags
 
-from experiments import command_line, runner
+from experiments import command_line, configs, runner
 from experiments.provenance import House, names_in
 from kexue_jax.build import nearest
 from kexue_jax.train.checkpoint import write_atomically
 
 SEEDS = (0, 1, 2)
-RESULTS = runner.ROOT / "docs" / "results"
-CLAIMS = runner.ROOT / "docs" / "claims.md"
-README = runner.ROOT / "README.md"
+RESULTS = configs.ROOT / "docs" / "results"
+CLAIMS = configs.ROOT / "docs" / "claims.md"
+README = configs.ROOT / "README.md"
 MARKS = ("<!-- claims: written by experiments.check -->", "<!-- end of claims -->")
 
 
@@ -49,9 +49,9 @@ class RunFailed(RuntimeError):
 
 def names() -> list[str]:
     """Returns the names of all configs, such as ``text/docs_model``."""
-    files = sorted((runner.ROOT / "configs").rglob("*.py"))
+    files = sorted((configs.ROOT / "configs").rglob("*.py"))
     return [
-        p.relative_to(runner.ROOT / "configs").with_suffix("").as_posix()
+        p.relative_to(configs.ROOT / "configs").with_suffix("").as_posix()
         for p in files
         if p.name != "__init__.py"
     ]
@@ -60,12 +60,12 @@ def names() -> list[str]:
 def cell(name: str, variant: str, seed: int, *, smoke: bool) -> Cell:
     """Returns a cell; its key hashes the resolved config and the code it names."""
     spec = f"configs/{name}.py" + (f":{variant}" if variant else "")
-    experiment = runner.load_config(spec, smoke=smoke)
-    runner.override(experiment.config, {"seed": seed})
-    config = runner.plain(experiment.config)
-    for free in runner.FREE:
+    experiment = configs.load_config(spec, smoke=smoke)
+    configs.override(experiment.config, {"seed": seed})
+    config = configs.plain(experiment.config)
+    for free in configs.FREE:
         config.pop(free, None)
-    code = House(runner.ROOT).digest(names_in(config))
+    code = House(configs.ROOT).digest(names_in(config))
     text = json.dumps([variant, config, code], sort_keys=True)
     key = hashlib.sha256(text.encode()).hexdigest()[:16]
     kind = "smoke" if smoke else "claims"
@@ -76,7 +76,7 @@ def cell(name: str, variant: str, seed: int, *, smoke: bool) -> Cell:
 def run_cell(cell: Cell, *, smoke: bool) -> dict[str, Any]:
     """Runs a cell in a process of its own, or goes on with it; returns its record."""
     spec = f"configs/{cell.name}.py" + (f":{cell.variant}" if cell.variant else "")
-    workdir = runner.ROOT / cell.workdir
+    workdir = configs.ROOT / cell.workdir
     result = workdir / "result.json"
     if not result.exists():
         workdir.mkdir(parents=True, exist_ok=True)
@@ -92,7 +92,7 @@ def run_cell(cell: Cell, *, smoke: bool) -> dict[str, Any]:
         ]
         with open(workdir / "log.txt", "a", encoding="utf-8") as log:
             done = subprocess.run(
-                command, cwd=runner.ROOT, stdout=log, stderr=log, check=False
+                command, cwd=configs.ROOT, stdout=log, stderr=log, check=False
             )
         if done.returncode:
             tail = "\n  ".join(
@@ -176,12 +176,12 @@ def check(
     Raises:
       RunFailed: if a run ends without scores; those that ended well are kept.
     """
-    experiment = runner.load_config(f"configs/{name}.py")
+    experiment = configs.load_config(f"configs/{name}.py")
     if experiment.module is None or not hasattr(experiment.module, "claim"):
-        raise runner.ConfigError(f"configs/{name}.py has no claim(scores)")
+        raise configs.ConfigError(f"configs/{name}.py has no claim(scores)")
     variants = getattr(experiment.module, "VARIANTS", ("",))
     cells = [cell(name, v, seed, smoke=smoke) for v in variants for seed in seeds]
-    where = runner.ROOT / "runs" / "smoke" / "results" if smoke else RESULTS
+    where = configs.ROOT / "runs" / "smoke" / "results" if smoke else RESULTS
     path = where / f"{name}.json"
     known = {}
     if path.is_file():
@@ -204,7 +204,7 @@ def check(
     records = [known[c.key] for c in cells]
     scores = by_variant(records)
     judgement = judge(experiment.module.claim(scores))
-    about = runner.describe(experiment)
+    about = configs.describe(experiment)
     result = {
         "name": name,
         "title": about["title"],
@@ -254,7 +254,7 @@ def table() -> str:
     for name in names():
         path = RESULTS / f"{name}.json"
         link = f"`{name}`"
-        about = runner.describe(runner.load_config(f"configs/{name}.py"))
+        about = configs.describe(configs.load_config(f"configs/{name}.py"))
         claim = about.get("claim", "").replace("|", "\\|")
         if not path.is_file():
             lines.append(f"| {link} | {claim} | not checked | | | |")
@@ -283,7 +283,7 @@ def write_tables() -> None:
     readme = README.read_text("utf-8")
     start, end = (readme.find(mark) for mark in MARKS)
     if start < 0 or end < start:
-        raise runner.ConfigError(f"README.md lacks the marks {MARKS}")
+        raise configs.ConfigError(f"README.md lacks the marks {MARKS}")
     middle = f"{MARKS[0]}\n{text}\n"
     write_atomically(README, readme[:start] + middle + readme[end:])
 
@@ -318,7 +318,7 @@ def main(argv: Sequence[str]) -> int:
     known = names()
     for name in wanted:
         if name not in known:
-            error = runner.ConfigError(f"no config {name!r}{nearest(name, known)}")
+            error = configs.ConfigError(f"no config {name!r}{nearest(name, known)}")
             return command_line.leave(error, command_line.EXIT_CONFIG)
     os.environ.setdefault("NPROC", "32")
     code = 0
@@ -328,7 +328,7 @@ def main(argv: Sequence[str]) -> int:
             code = max(code, int(found["verdict"] != "holds" and not values.smoke))
         except RunFailed as error:
             code = command_line.leave(error, 3)
-        except runner.ConfigError as error:
+        except configs.ConfigError as error:
             code = command_line.leave(error, command_line.EXIT_CONFIG)
     if not values.smoke:
         write_tables()

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
-from experiments.runner import ConfigError, Experiment, flat, load_config
+from experiments.configs import ConfigError, Experiment, flat, load_config
 from kexue_jax.build import nearest
 
 EXIT_CONFIG = 2

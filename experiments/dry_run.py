@@ -7,7 +7,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from experiments.runner import Experiment, flat, make_objects
+from experiments.configs import Experiment, flat
+from experiments.objects import make_objects
 from kexue_jax.train import parallel
 from kexue_jax.train.loop import abstract_state, compile_step
 from kexue_jax.train.step import leaf_names

@@ -138,7 +138,7 @@ def _run_together(parsed, values, profile, argv) -> int:
 
 
 def _run(parsed, values, profile, argv) -> int:
-    from experiments import dry_run, runner
+    from experiments import configs, dry_run, runner
     from kexue_jax.build import BuildError
     from kexue_jax.train.checkpoint import CheckpointError, SaveError
     from kexue_jax.train.lock import Locked
@@ -165,7 +165,7 @@ def _run(parsed, values, profile, argv) -> int:
         return command_line.leave(error, EXIT_HALTED)
     except (SaveError, OSError) as error:
         return command_line.leave(error, EXIT_DISK)
-    except (runner.ConfigError, BuildError, Refused, CheckpointError, Locked) as error:
+    except (configs.ConfigError, BuildError, Refused, CheckpointError, Locked) as error:
         return command_line.leave(error, command_line.EXIT_CONFIG)
     if outcome.status == "preempted":
         again = shlex.join(command)

@@ -1,10 +1,7 @@
 """From a config to a finished run directory; imported by every command."""
 
 import contextlib
-import dataclasses
 import hashlib
-import importlib.util
-import inspect
 import json
 import os
 import platform
@@ -12,22 +9,28 @@ import shlex
 import subprocess
 import sys
 import time
-import traceback
 from collections.abc import Callable, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
-from types import ModuleType
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-import optax
 from jax.experimental import multihost_utils
-from ml_collections import ConfigDict
-from ml_collections.config_dict import placeholder
 
-from kexue_jax.build import TRUSTED, BuildError, build, nearest
-from kexue_jax.train import parallel, report
+from experiments.configs import (
+    ROOT,
+    ConfigError,
+    Experiment,
+    config_changes,
+    defaults,
+    describe,
+    load_config,
+    plain,
+)
+from experiments.objects import make_objects
+from kexue_jax.build import build
+from kexue_jax.train import report
 from kexue_jax.train.checkpoint import (
     CheckpointError,
     Checkpoints,
@@ -35,315 +38,15 @@ from kexue_jax.train.checkpoint import (
 )
 from kexue_jax.train.lock import Locked, WorkdirLock
 from kexue_jax.train.loop import (
-    Options,
     Outcome,
     Watchers,
     abstract_state,
-    best_of,
     evaluated_params,
     fit,
 )
+from kexue_jax.train.options import Options, best_of
 from kexue_jax.train.progress import Progress
 from kexue_jax.train.rows import read_rows
-
-ROOT = Path(__file__).resolve().parent.parent
-
-FREE = ("mesh", "writers", "prefetch", "hang_seconds", "keep", "on_save_failure")
-"""What a run may change when it goes on: it moves no number."""
-
-DATA = ("source", "held_out")
-"""Entries of a config that say what the data are."""
-
-_OPTIONAL = {"eval_every": int, "patience": int, "best": str, "spike_factor": float}
-
-
-class ConfigError(ValueError):
-    """A config cannot be used; the message says which entry and what was expected."""
-
-
-class Experiment(NamedTuple):
-    """A config and where it came from.
-
-    `trusted` is false for one read from a run directory, which may name only packages
-    of an allow-list, and of `trust`.
-    """
-
-    config: ConfigDict
-    file: str
-    variant: str
-    module: ModuleType | None
-    trusted: bool
-    trust: tuple[str, ...] = ()
-
-    @property
-    def allow(self) -> tuple[str, ...] | None:
-        """The packages that it may name, or None for all."""
-        return None if self.trusted else (*TRUSTED, *self.trust)
-
-    @property
-    def name(self) -> str:
-        """The config's place below ``configs``, such as ``text/docs_model``."""
-        path = Path(self.file).with_suffix("")
-        parts = path.parts
-        if "configs" in parts:
-            start = len(parts) - 1 - parts[::-1].index("configs")
-            return "/".join(parts[start + 1 :])
-        return path.name
-
-
-# Configs
-
-
-def defaults() -> ConfigDict:
-    """Returns the loop's own fields, which are laid under every config."""
-    config = ConfigDict()
-    for field in dataclasses.fields(Options):
-        if field.default is None:
-            config[field.name] = placeholder(_OPTIONAL[field.name])
-        elif field.default is not dataclasses.MISSING:
-            config[field.name] = field.default
-    mesh = inspect.signature(parallel.make_layout).parameters
-    config.mesh = {k: p.default for k, p in mesh.items() if k != "devices"}
-    config.wrap = {"order": ()}
-    config.writers = {"tensorboard": {"bind": "kexue_jax.train.writers:TensorBoard"}}
-    config.optimizer = {"make": "optax:identity"}
-    return config
-
-
-def _lay_under(config: ConfigDict, under: ConfigDict) -> ConfigDict:
-    """Adds what `config` lacks; an optional field keeps its type."""
-    with config.unlocked():
-        for key in under:
-            value = under.get_oneway_ref(key) if under.get(key) is None else under[key]
-            if key not in config:
-                config[key] = value
-            elif under.get(key) is None and not isinstance(config[key], ConfigDict):
-                given = config[key]
-                config[key] = placeholder(under.get_type(key))
-                if given is not None:
-                    config[key] = given
-            elif key == "mesh":
-                _lay_under(config[key], under[key])
-    return config
-
-
-def _load_module(path: Path) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(f"config_{path.stem}", path)
-    if spec is None or spec.loader is None:
-        raise ConfigError(f"--config: {path} is no Python file")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-def _tuples(data: Any) -> Any:
-    """Lists, which JSON has, as the tuples that they were."""
-    if isinstance(data, dict):
-        return {key: _tuples(value) for key, value in data.items()}
-    return tuple(map(_tuples, data)) if isinstance(data, list) else data
-
-
-def load_config(spec: str, *, smoke: bool = False) -> Experiment:
-    """Returns the experiment that ``path.py[:variant]`` or a ``config.json`` names.
-
-    Args:
-      spec: a config file and, after a colon, one of its variants; or the
-        ``config.json`` of a run directory, or that directory.
-      smoke: lays the file's ``SMOKE`` over it.
-
-    Raises:
-      ConfigError: if there is no such file or variant, or a run's config is not whole.
-    """
-    file, _, variant = spec.partition(":")
-    path = Path(file)
-    if path.is_dir() and (path / "config.json").is_file():
-        path = path / "config.json"
-    if not path.is_file() and (ROOT / file).is_file():
-        path = ROOT / file
-    if not path.is_file():
-        known = sorted(p.relative_to(ROOT).as_posix() for p in _config_files())
-        raise ConfigError(f"--config: there is no {file}{nearest(file, known)}")
-    if path.suffix == ".json":
-        return _load_run_config(path)
-    module = _load_module(path)
-    variants = getattr(module, "VARIANTS", ())
-    if variant and variant not in variants:
-        raise ConfigError(
-            f"--config: {file} has no variant {variant!r}{nearest(variant, variants)} "
-            f"(it has {', '.join(variants) or 'none'})"
-        )
-    variant = variant or (variants[0] if variants else "")
-    config = module.get_config(variant) if variant else module.get_config()
-    config = _lay_under(config, defaults())
-    if smoke:
-        override(config, getattr(module, "SMOKE", {}))
-    try:
-        name = path.resolve().relative_to(ROOT).as_posix()
-    except ValueError:
-        name = str(path)
-    return Experiment(config, name, variant, module, True)
-
-
-def _config_files() -> list[Path]:
-    return [p for p in (ROOT / "configs").rglob("*.py") if p.name != "__init__.py"]
-
-
-def _load_run_config(path: Path) -> Experiment:
-    try:
-        stored = json.loads(path.read_text("utf-8"))
-        origin, data = dict(stored["origin"]), _tuples(stored["config"])
-        config = _lay_under(ConfigDict(data), defaults())
-    except RecursionError:
-        raise ConfigError(f"--config: {path} is no config: it nests too deep") from None
-    except (ValueError, LookupError, TypeError, AttributeError) as error:
-        raise ConfigError(f"--config: {path} is no whole config: {error!r}") from error
-    module, file = None, str(origin.get("file", path))
-    own = (ROOT / file).resolve()
-    if own.suffix == ".py" and own.is_file() and own.is_relative_to(ROOT / "configs"):
-        module = _load_module(own)
-    return Experiment(config, file, str(origin.get("variant", "")), module, False)
-
-
-def override(config: ConfigDict, changes: Mapping[str, Any]) -> None:
-    """Sets entries by their dotted paths.
-
-    Raises:
-      ConfigError: if there is no such entry, or it is of another type.
-    """
-    for path, value in changes.items():
-        entry = config
-        *parents, last = path.split(".")
-        known = flat(config)
-        try:
-            for name in parents:
-                entry = entry[name]
-            if last not in entry:
-                raise KeyError(last)
-            entry[last] = value
-        except (KeyError, AttributeError, TypeError) as error:
-            if path in known:
-                kind = type(known[path]).__name__
-                raise ConfigError(
-                    f"config.{path} is of type {kind}, got {value!r}"
-                ) from error
-            raise ConfigError(
-                f"there is no config.{path}{nearest(path, list(known))}"
-            ) from error
-
-
-def flat(config: Any, prefix: str = "") -> dict[str, Any]:
-    """Returns every entry of a nested config by its dotted path."""
-    if isinstance(config, ConfigDict):
-        config = {key: config[key] for key in config}
-    if not isinstance(config, dict):
-        return {prefix: config}
-    found = {}
-    for key in config:
-        found |= flat(config[key], f"{prefix}.{key}" if prefix else str(key))
-    return found
-
-
-def plain(config: ConfigDict) -> dict[str, Any]:
-    """Returns a config as nested dicts that JSON can hold."""
-    return json.loads(json.dumps(config.to_dict()))
-
-
-def config_hash(config: ConfigDict) -> str:
-    """Returns a short hash of a resolved config."""
-    text = json.dumps(plain(config), sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:12]
-
-
-# Objects
-
-
-class Objects(NamedTuple):
-    """What a config names, built."""
-
-    task: Any
-    tx: optax.GradientTransformation
-    options: Options
-    layout: parallel.Layout
-    wrap: Sequence[Callable]
-    schedules: Mapping[str, Callable]
-
-
-def _ordered(section: Mapping[str, Any], where: str) -> list[Any]:
-    order = section["order"]
-    named = set(section) - {"order"}
-    if set(order) != named:
-        raise ConfigError(
-            f"{where}.order = {tuple(order)} must name each of {sorted(named)} once"
-        )
-    return [section[name] for name in order]
-
-
-def _schedules(built: Any, where: str = "") -> dict[str, Callable]:
-    """The learning rates of an optimizer's config, as functions of the step."""
-    found = {}
-    if isinstance(built, Mapping):
-        for key, value in built.items():
-            path = f"{where}.{key}" if where else key
-            if key == "learning_rate" and not isinstance(value, Mapping):
-                found[path] = lambda step, rate=value: rate
-            elif key == "learning_rate":
-                found[path] = value
-            else:
-                found |= _schedules(value, path)
-    return found
-
-
-def make_objects(experiment: Experiment) -> Objects:
-    """Builds everything that a config names.
-
-    Raises:
-      BuildError: if a name leads nowhere or its arguments do not fit.
-      ConfigError: if the loop's own fields do not, or what is built refuses a value.
-    """
-    try:
-        return _make_objects(experiment)
-    except (BuildError, ConfigError):
-        raise
-    except (TypeError, ValueError) as error:
-        where = traceback.extract_tb(error.__traceback__)[-1]
-        notes = "".join(f"\n  {note}" for note in getattr(error, "__notes__", ()))
-        raise ConfigError(
-            f"{error}{notes}\n  (in {Path(where.filename).name}:{where.lineno})"
-        ) from error
-
-
-def _make_objects(experiment: Experiment) -> Objects:
-    config = experiment.config.to_dict()
-    allow = experiment.allow
-    names = [field.name for field in dataclasses.fields(Options)]
-    lacking = [name for name in ("steps", "task") if name not in config]
-    if lacking:
-        raise ConfigError(f"the config lacks {', '.join(lacking)}")
-    own = {*names, "mesh", "wrap", "writers", "optimizer", "task"}
-    for name in sorted(set(config) - own):
-        raise ConfigError(f"config.{name} is no field of the loop{nearest(name, own)}")
-    options = Options(**{name: config[name] for name in names})
-    layout = parallel.make_layout(**config["mesh"])
-    wrap = build(config["wrap"], where="config.wrap", allow=allow)
-    rates = _schedules(config["optimizer"])
-    schedules = {}
-    for path, rate in rates.items():
-        name = "learning_rate" if len(rates) == 1 else path
-        made = build(rate, where=f"config.optimizer.{path}", allow=allow)
-        schedules[name] = made
-        if not callable(made):
-            schedules[name] = optax.constant_schedule(made)
-    return Objects(
-        build(config["task"], where="config.task", allow=allow),
-        build(config["optimizer"], where="config.optimizer", allow=allow),
-        options,
-        layout,
-        _ordered(wrap, "config.wrap"),
-        schedules,
-    )
-
-
-# The run directory
 
 
 def environment(experiment: Experiment, command: Sequence[str]) -> dict[str, Any]:
@@ -384,24 +87,6 @@ def _commit() -> dict[str, Any]:
     except OSError:  # no git on this machine
         commit = None
     return {"commit": commit, "changed": changed} if commit else {"commit": None}
-
-
-def config_changes(
-    before: Mapping[str, Any], now: Mapping[str, Any], *, allow_data_change: bool
-) -> list[str]:
-    """Returns the entries, by path, that differ and move a number."""
-    missing = object()
-    old, new = flat(dict(before)), flat(dict(now))
-    lines = []
-    for path in sorted(old.keys() | new.keys()):
-        parts = path.split(".")
-        if parts[0] in FREE or (allow_data_change and set(DATA) & set(parts)):
-            continue
-        was, becomes = old.get(path, missing), new.get(path, missing)
-        if repr(was) != repr(becomes):  # by repr, as nan differs from itself
-            show = lambda x: "absent" if x is missing else repr(x)  # noqa: E731
-            lines.append(f"config.{path}: {show(was)} before, {show(becomes)} now")
-    return lines
 
 
 def claim_workdir(
@@ -643,25 +328,6 @@ def final_scores(rows: Sequence[Mapping], options: Options) -> dict[str, Any]:
     last = rows[-1] if rows else {}
     trained = {name: value for name, value in last.items() if "/" not in name}
     return trained | dict(evaluated[-1] if evaluated else {})
-
-
-def describe(experiment: Experiment) -> dict[str, str]:
-    """Returns title, claim, limits, source, run and cost from a config's docstring."""
-    text = inspect.cleandoc(getattr(experiment.module, "__doc__", None) or "")
-    title, _, rest = text.partition("\n")
-    found, key = {"title": title.strip() or experiment.name}, ""
-    for line in rest.splitlines():
-        word, colon, tail = line.partition(":")
-        if colon and word in ("Claim", "Limits", "Source", "Run", "Cost"):
-            key = word.lower()
-            found[key] = tail.strip()
-        elif key and (line.startswith(" ") or not line.strip()):
-            found[key] = f"{found[key]} {line.strip()}".strip()
-        else:
-            key = ""
-    if "claim" in found:
-        found["claim"] = found["claim"][:1].upper() + found["claim"][1:]
-    return found
 
 
 def write_report(experiment, workdir, exhibits, command) -> Path:

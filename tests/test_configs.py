@@ -7,22 +7,22 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from experiments import check, runner
+from experiments import check, configs, runner
 from kexue_jax.train.rows import read_rows
 
 ROOT = Path(__file__).resolve().parent.parent
 NAMES = check.names()
-FIRST = [(name, runner.load_config(f"configs/{name}.py").variant) for name in NAMES]
+FIRST = [(name, configs.load_config(f"configs/{name}.py").variant) for name in NAMES]
 ALL = [
     (name, variant)
     for name in NAMES
-    for variant in runner.load_config(f"configs/{name}.py").module.VARIANTS
+    for variant in configs.load_config(f"configs/{name}.py").module.VARIANTS
 ]
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_config_says_what_it_claims_and_what_it_costs(name):
-    about = runner.describe(runner.load_config(f"configs/{name}.py"))
+    about = configs.describe(configs.load_config(f"configs/{name}.py"))
     lacking = {"title", "claim", "limits", "source", "run", "cost"} - about.keys()
     assert not lacking
     assert f"configs/{name}.py" in about["run"]
@@ -40,15 +40,15 @@ def test_a_config_file_holds_nothing_but_data_and_a_claim(name):
 
 @pytest.mark.parametrize(("name", "variant"), ALL)
 def test_every_variant_resolves_and_survives_a_round_trip(name, variant, tmp_path):
-    experiment = runner.load_config(f"configs/{name}.py:{variant}")
+    experiment = configs.load_config(f"configs/{name}.py:{variant}")
     runner.claim_workdir(tmp_path, experiment)
-    again = runner.load_config(str(tmp_path))
-    assert runner.plain(again.config) == runner.plain(experiment.config)
+    again = configs.load_config(str(tmp_path))
+    assert configs.plain(again.config) == configs.plain(experiment.config)
     assert (again.name, again.variant) == (name, variant)
 
 
 def smoke(name, variant, tmp_path):
-    experiment = runner.load_config(f"configs/{name}.py:{variant}", smoke=True)
+    experiment = configs.load_config(f"configs/{name}.py:{variant}", smoke=True)
     experiment.config.mesh.data = 1
     lines = []
     done = runner.run(experiment, tmp_path, log=lines.append, progress=False)

@@ -10,9 +10,11 @@ import numpy as np
 import pytest
 from absl import flags
 
-from experiments import check, command_line, run, runner
+from experiments import check, command_line, configs, run, runner
+from experiments.objects import make_objects
 from kexue_jax.train.checkpoint import Checkpoints
-from kexue_jax.train.loop import Options, fit
+from kexue_jax.train.loop import fit
+from kexue_jax.train.options import Options
 from kexue_jax.train.watchdog import EXIT_HANG
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -87,8 +89,8 @@ def test_the_experiment_of_the_readme_runs_and_its_claim_answers(tmp_path, monke
     scores = {}
     for variant in ("flooded", "plain"):
         spec = f"{tmp_path / 'configs/losses/flooding.py'}:{variant}"
-        experiment = runner.load_config(spec, smoke=True)
-        made = runner.make_objects(experiment)
+        experiment = configs.load_config(spec, smoke=True)
+        made = make_objects(experiment)
         workdir = tmp_path / variant
         workdir.mkdir()
         outcome = fit(made.task, made.tx, made.options, workdir=workdir, wrap=made.wrap)
@@ -139,7 +141,7 @@ def test_the_commands_of_the_pages_are_found():
     ],
 )
 def test_a_command_that_names_what_is_not_there_is_found_out(words):
-    with pytest.raises(runner.ConfigError):
+    with pytest.raises(configs.ConfigError):
         refuse_unknown(words)
 
 
@@ -164,7 +166,7 @@ def test_every_exit_code_and_field_that_the_pages_name_is_that_of_the_code():
     ours = {run.EXIT_HALTED, run.EXIT_DISK, run.EXIT_PREEMPTED}
     assert named == ours | {command_line.EXIT_CONFIG, EXIT_HANG}
     free = re.search(r"^\| (`mesh`.*?) \|", text, re.M)
-    assert set(re.findall(r"`(\w+)`", free[1])) == set(runner.FREE)
+    assert set(re.findall(r"`(\w+)`", free[1])) == set(configs.FREE)
     fields = set(Options.__dataclass_fields__) | {"mesh", "writers"}
     table = (ROOT / "docs" / "own_experiment.md").read_text("utf-8")
     rows = re.search(r"\| entry \| effect \|\n(.*?)\n\n", table, re.S)

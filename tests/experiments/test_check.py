@@ -3,7 +3,7 @@ import json
 import numpy as np
 import pytest
 
-from experiments import check, runner
+from experiments import check, configs
 
 CONFIG = '''"""A tiny claim.
 
@@ -49,7 +49,7 @@ def house(tmp_path, monkeypatch):
     """A root with one config, whose runs are made in this process."""
     (tmp_path / "configs").mkdir()
     (tmp_path / "configs" / "tiny.py").write_text(CONFIG)
-    monkeypatch.setattr(runner, "ROOT", tmp_path)
+    monkeypatch.setattr(configs, "ROOT", tmp_path)
     monkeypatch.setattr(check, "RESULTS", tmp_path / "docs" / "results")
     monkeypatch.setattr(check, "CLAIMS", tmp_path / "docs" / "claims.md")
     monkeypatch.setattr(check, "README", tmp_path / "README.md")

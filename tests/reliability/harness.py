@@ -15,7 +15,8 @@ from unittest import mock
 
 import numpy as np
 
-from experiments import runner
+from experiments import configs, runner
+from experiments.objects import make_objects
 from kexue_jax.train.checkpoint import Checkpoints, read_arrays, read_manifest
 from kexue_jax.train.loop import abstract_state
 from kexue_jax.train.rows import read_rows
@@ -161,8 +162,8 @@ def here(workdir: Path, *, variant: str = "adam", changes=(), **flags) -> Any:
 
     The report is left out, as it takes longer than the run.
     """
-    experiment = runner.load_config(f"{CONFIG}:{variant}")
-    runner.override(experiment.config, dict(changes))
+    experiment = configs.load_config(f"{CONFIG}:{variant}")
+    configs.override(experiment.config, dict(changes))
     lines: list[str] = []
     with mock.patch.object(runner, "write_report"):
         outcome = runner.run(
@@ -173,7 +174,7 @@ def here(workdir: Path, *, variant: str = "adam", changes=(), **flags) -> Any:
 
 def like() -> Any:
     """The state of the tiny task, without its numbers."""
-    made = runner.make_objects(runner.load_config(CONFIG))
+    made = make_objects(configs.load_config(CONFIG))
     return abstract_state(made.task, made.tx, made.options.seed, made.layout)
 
 

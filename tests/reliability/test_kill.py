@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from kexue_jax.train.loop import best_of
+from kexue_jax.train.options import best_of
 from tests.reliability import harness
 from tests.reliability.events import points
 

@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from experiments import runner
+from experiments import configs
+from experiments.objects import make_objects
 from kexue_jax.build import BuildError
 from kexue_jax.data import archives
 from kexue_jax.train.checkpoint import CheckpointError
@@ -56,7 +57,7 @@ def run_config(tmp_path, task):
     config = {"task": task, "steps": 1}
     path = tmp_path / "config.json"
     path.write_text(json.dumps({"origin": {"file": "x"}, "config": config}))
-    return runner.load_config(str(path))
+    return configs.load_config(str(path))
 
 
 @pytest.mark.reliability(22)
@@ -68,8 +69,8 @@ def test_a_config_of_unknown_origin_reaches_nothing_but_our_public_names(
         for name in NAMES:
             task = {verb: name, "command": f"touch {marker}"}
             for wrapped in (task, {"make": "optax:chain", "args": [task]}):
-                with pytest.raises((BuildError, runner.ConfigError)):
-                    runner.make_objects(run_config(tmp_path, wrapped))
+                with pytest.raises((BuildError, configs.ConfigError)):
+                    make_objects(run_config(tmp_path, wrapped))
     assert not marker.exists()
     figure(f"{len(NAMES)}/{len(NAMES)} names of a config refused")
 
@@ -81,7 +82,7 @@ def test_a_config_cannot_have_a_second_one_built_that_it_reads(tmp_path):
     rows.write_text(json.dumps({"step": 1, "x": evil}) + "\n")
     read = {"make": "kexue_jax.train.rows:read_rows", "path": str(rows)}
     with pytest.raises(BuildError, match="not allowed"):
-        runner.make_objects(
+        make_objects(
             run_config(tmp_path, {"make": "kexue_jax.build:build", "data": read})
         )
     assert not marker.exists()
@@ -96,9 +97,9 @@ CONFIGS = ["", "[]", "null", "{", DEEP, '{"config": 1}', '{"origin": 1, "config"
 def test_a_config_that_is_no_config_is_refused_in_words(tmp_path, text):
     path = tmp_path / "config.json"
     path.write_text(text)
-    with pytest.raises(runner.ConfigError):
-        runner.make_objects(runner.load_config(str(path)))
-    with pytest.raises(runner.ConfigError):
+    with pytest.raises(configs.ConfigError):
+        make_objects(configs.load_config(str(path)))
+    with pytest.raises(configs.ConfigError):
         harness.here(tmp_path)
 
 

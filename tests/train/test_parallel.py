@@ -6,7 +6,8 @@ import pytest
 from jax.sharding import PartitionSpec
 
 from kexue_jax.train import parallel
-from kexue_jax.train.loop import Options, abstract_state, compile_step
+from kexue_jax.train.loop import abstract_state, compile_step
+from kexue_jax.train.options import Options
 from kexue_jax.train.step import init_state
 
 
