@@ -25,6 +25,9 @@ from jax.experimental import multihost_utils
 from kexue_jax.train.step import describe_leaf, leaf_names
 
 
+_NEVER = 4_000_000_000  # seconds; Orbax counts them on the wall clock, which may jump
+
+
 class CheckpointError(RuntimeError):
     """There are checkpoints, but none that this run may go on from."""
 
@@ -202,8 +205,11 @@ class Checkpoints:
         except OSError as error:
             problem = error
         self._agree(step, problem)
+        context = ocp.Context()
+        context.asynchronous.timeout_secs = _NEVER
         try:
-            response = ocp.save_async(str(self.path(step) / "state"), leaves)
+            with context:
+                response = ocp.save_async(str(self.path(step) / "state"), leaves)
         except Exception as error:
             problem = error
         self._agree(step, problem)

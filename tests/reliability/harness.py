@@ -190,7 +190,8 @@ def checkpoints(workdir: Path, log: Callable[[str], None]) -> Checkpoints:
 def steps(workdir: Path) -> list[int]:
     """The steps with a manifest."""
     found = (workdir / "checkpoints").glob("*/manifest.json")
-    return sorted(int(path.parent.name) for path in found)
+    names = [path.parent.name for path in found]
+    return sorted(int(name) for name in names if name.isdecimal())
 
 
 def last(workdir: Path) -> Path:
