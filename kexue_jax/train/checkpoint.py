@@ -24,7 +24,6 @@ from jax.experimental import multihost_utils
 
 from kexue_jax.train.step import describe_leaf, leaf_names
 
-
 _NEVER = 4_000_000_000  # seconds; Orbax counts them on the wall clock, which may jump
 
 

@@ -1,7 +1,5 @@
 import errno
-import itertools
 import json
-import time
 
 import jax
 import jax.numpy as jnp
@@ -55,12 +53,6 @@ def test_every_bit_comes_back_with_the_notes(tmp_path):
     for x, y in zip(jax.tree.leaves(have), jax.tree.leaves(want), strict=True):
         assert (x.dtype, x.shape) == (y.dtype, y.shape)
         assert np.array_equal(x, y)
-
-
-def test_a_clock_that_jumps_by_days_fails_no_save(tmp_path, monkeypatch):
-    days = itertools.count(time.time(), 86_400.0)
-    monkeypatch.setattr(time, "time", lambda: next(days))
-    assert saved(tmp_path, 1, 2).steps() == [1, 2]
 
 
 def test_nothing_saved_is_none_and_not_an_error(tmp_path):
