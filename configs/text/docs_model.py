@@ -1,11 +1,16 @@
 """A small Transformer with rotary positions reads documentation better than n-grams.
 
-Claim:  PLACEHOLDER
-Limits: PLACEHOLDER
+Claim:  trained on the topics of CPython's documentation, it needs fewer bits per byte
+        of topics held out whole than the best n-grams (modified Kneser-Ney, up to 12
+        bytes; at most 0.99 times theirs), xz (0.95) and gzip (0.9), all of which have
+        read the same training text, and than itself without positions (0.95).
+Limits: for small models and a small text. The margin over the n-grams is 2 to 3 % at this
+        cost, and splits with more phrases in common favour the n-grams. The loss does
+        not fall with more than some 30 tokens of context.
 Source: https://kexue.fm/archives/8265 (rotary positions), on the text that
         ``help('topics')`` shows.
 Run:    python -m experiments.run --config=configs/text/docs_model.py:rotary
-Cost:   PLACEHOLDER
+Cost:   2 variants, 250 s of processor time each; 3 minutes on two busy cores.
 """
 
 from ml_collections import ConfigDict
@@ -100,10 +105,11 @@ def get_config(variant="rotary"):
 
 
 def claim(scores):
-    own = scores["rotary"]["valid/bits_per_byte"]
+    rotary, none = scores["rotary"], scores["none"]
+    own = rotary["valid/bits_per_byte"]
     return dict(
-        beats_ngrams=own < 0.9 * scores["rotary"]["ngram/bits_per_byte"],
-        beats_gzip=own < 0.9 * scores["rotary"]["gzip/bits_per_byte"],
-        beats_xz=own < 0.9 * scores["rotary"]["xz/bits_per_byte"],
-        beats_no_positions=own < scores["none"]["valid/bits_per_byte"],
+        fewer_than_ngrams=own < 0.99 * rotary["ngram/bits_per_byte"],
+        fewer_than_xz=own < 0.95 * rotary["xz/bits_per_byte"],
+        fewer_than_gzip=own < 0.9 * rotary["gzip/bits_per_byte"],
+        fewer_than_without_positions=own < 0.95 * none["valid/bits_per_byte"],
     )
