@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from ml_collections import ConfigDict
 
 from experiments import check, configs, runner
 from kexue_jax.train.rows import read_rows
@@ -45,6 +46,13 @@ def test_every_variant_resolves_and_survives_a_round_trip(name, variant, tmp_pat
     again = configs.load_config(str(tmp_path))
     assert configs.plain(again.config) == configs.plain(experiment.config)
     assert (again.name, again.variant) == (name, variant)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_no_entry_has_the_name_of_a_method_so_that_all_can_be_overridden(name):
+    paths = configs.flat(configs.load_config(f"configs/{name}.py").config)
+    words = {word for path in paths for word in path.split(".")}
+    assert not {word for word in words if hasattr(ConfigDict, word)}
 
 
 def smoke(name, variant, tmp_path):

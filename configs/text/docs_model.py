@@ -1,16 +1,16 @@
 """A small Transformer with rotary positions reads documentation better than n-grams.
 
-Claim:  trained on the topics of CPython's documentation, it needs fewer bits per byte
-        of topics held out whole than the best n-grams (modified Kneser-Ney, up to 12
-        bytes; at most 0.99 times theirs), xz (0.95) and gzip (0.9), all of which have
-        read the same training text, and than itself without positions (0.95).
-Limits: for small models and a small text. The margin over the n-grams is 2 to 3 % at this
-        cost, and splits with more phrases in common favour the n-grams. The loss does
-        not fall with more than some 30 tokens of context.
+Claim:  trained for two minutes on the documentation that comes with CPython, it needs
+        fewer bits per byte of topics held out whole than the best n-grams (modified
+        Kneser-Ney; at least 3 % fewer), xz (5 %) and gzip (25 %), all of which have
+        read the same training text, and than itself without positions (5 %).
+Limits: a small model, a small text and a small budget. The n-grams' order is chosen on
+        training text and reaches 10 bytes; against weaker n-grams the margin is wider.
+        Settings were chosen on another split (seed 0) than the one reported (seed 2).
 Source: https://kexue.fm/archives/8265 (rotary positions), on the text that
-        ``help('topics')`` shows.
+        ``help('topics')`` shows and the docstrings of the standard library.
 Run:    python -m experiments.run --config=configs/text/docs_model.py:rotary
-Cost:   2 variants, 250 s of processor time each; 3 minutes on two busy cores.
+Cost:   2 variants, 2.5 minutes each on two CPU cores.
 """
 
 from ml_collections import ConfigDict
@@ -24,7 +24,6 @@ SMOKE = {
     "task.window": 32,
     "task.source.length": 32,
     "task.source.batch": 2,
-    "task.source.count": 1,
     "task.held_out.length": 32,
     "task.held_out.stride": 32,
     "task.longest_ngram": 3,
@@ -33,7 +32,7 @@ SMOKE = {
 
 def get_config(variant="rotary"):
     room = "kexue_jax"
-    steps, window = 700, 64
+    steps, window = 650, 64
     position = {
         "rotary": dict(position=dict(bind=f"{room}.position.rotary:rotary")),
         "none": {},
@@ -46,23 +45,15 @@ def get_config(variant="rotary"):
         head_size=64,
         hidden=512,
         activation=dict(bind=f"{room}.algorithms.activations:squared_relu"),
-        dropout_rate=0.1,
+        dropout_rate=0.0,
         **position,
     )
     data = f"{room}.data"
     task = dict(
         make=f"{room}.tasks.language_model:LanguageModel",
-        text=dict(make=f"{data}.prose:python_topics", seed=0, held_out=0.1),
+        text=dict(make=f"{data}.prose:python_prose", seed=2, held_out=0.1),
         tokenizer=dict(bind=f"{data}.tokenization:BytePairTokenizer", vocabulary=1024),
-        source=dict(
-            bind=f"{data}.windows:respelled_windows",
-            rate=0.25,
-            count=8,
-            batch=40,
-            length=window,
-            seed=0,
-            fade=9 * steps // 10,
-        ),
+        source=dict(bind=f"{data}.windows:windows", batch=40, length=window, seed=0),
         held_out=dict(
             bind=f"{data}.windows:tiles", length=window, stride=window // 2, batch=40
         ),
@@ -70,7 +61,7 @@ def get_config(variant="rotary"):
         window=window,
         prompts=('The "with" statement', "object.__", "Changed in version 3."),
         temperatures=(0.5, 0.8),
-        longest_ngram=12,
+        longest_ngram=10,
     )
 
     def rate(peak):
@@ -97,19 +88,28 @@ def get_config(variant="rotary"):
     )
     optimizer = dict(
         make=f"{room}.optim.chain:chain",
-        order=("clip", "update"),
+        order=("clip", "rule"),
         clip=dict(make="optax:clip_by_global_norm", max_norm=1.0),
-        update=dict(make="optax:partition", transforms=parts, param_labels=labels),
+        rule=dict(make="optax:partition", transforms=parts, param_labels=labels),
     )
-    return ConfigDict(dict(seed=0, steps=steps, task=task, optimizer=optimizer))
+    return ConfigDict(
+        dict(
+            seed=0,
+            steps=steps,
+            eval_every=100,
+            save_every=100,
+            task=task,
+            optimizer=optimizer,
+        )
+    )
 
 
 def claim(scores):
     rotary, none = scores["rotary"], scores["none"]
     own = rotary["valid/bits_per_byte"]
-    return dict(
-        fewer_than_ngrams=own < 0.99 * rotary["ngram/bits_per_byte"],
-        fewer_than_xz=own < 0.95 * rotary["xz/bits_per_byte"],
-        fewer_than_gzip=own < 0.9 * rotary["gzip/bits_per_byte"],
-        fewer_than_without_positions=own < 0.95 * none["valid/bits_per_byte"],
-    )
+    return {
+        "3 % fewer than n-grams": own < 0.97 * rotary["ngram/bits_per_byte"],
+        "5 % fewer than xz": own < 0.95 * rotary["xz/bits_per_byte"],
+        "25 % fewer than gzip": own < 0.75 * rotary["gzip/bits_per_byte"],
+        "5 % fewer than without positions": own < 0.95 * none["valid/bits_per_byte"],
+    }

@@ -58,44 +58,6 @@ def test_a_vocabulary_without_room_for_bytes_is_refused():
         BytePairTokenizer(TEXT, vocabulary=255)
 
 
-def test_without_dropping_and_at_first_the_spellings_are_those_of_encode():
-    tokenizer = PAIRS
-    for rate, choice in ((0.0, 1), (0.5, 0)):
-        words, ways = tokenizer.spellings(TEXT, rate=rate, count=2, seed=0)
-        got = np.concatenate([ways[word][choice] for word in words])
-        np.testing.assert_array_equal(got, tokenizer.encode(TEXT))
-
-
-def test_spellings_differ_but_read_the_same():
-    tokenizer = PAIRS
-    words, ways = tokenizer.spellings(TEXT, rate=0.5, count=5, seed=0)
-    seen = {tuple(way) for way in ways[words[0]]}
-    assert len(seen) > 1
-    for choice in range(5):
-        tokens = np.concatenate([ways[word][choice] for word in words])
-        assert tokenizer.decode(tokens) == TEXT
-
-
-def test_spellings_are_a_function_of_the_seed():
-    one, two, other = (
-        np.concatenate(
-            [
-                way
-                for several in PAIRS.spellings(TEXT, rate=0.5, count=3, seed=seed)[1]
-                for way in several
-            ]
-        )
-        for seed in (0, 0, 1)
-    )
-    np.testing.assert_array_equal(one, two)
-    assert one.tolist() != other.tolist()
-
-
-def test_when_all_merges_are_dropped_words_are_bytes():
-    words, ways = PAIRS.spellings("the cat", rate=1.0, count=2, seed=0)
-    assert [len(ways[word][1]) for word in words] == [3, 4]
-
-
 def test_a_word_is_the_same_tokens_at_the_beginning_of_a_line():
     tokenizer = PAIRS
     inside, below = tokenizer.encode("on the cat"), tokenizer.encode("on\nthe cat")

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from kexue_jax.data.windows import RandomWindows, RespelledWindows, tiles
+from kexue_jax.data.windows import RandomWindows, tiles
 
 
 def test_random_windows_are_a_function_of_seed_and_step():
@@ -48,26 +48,3 @@ def test_impossible_windows_are_refused():
         RandomWindows(np.arange(8), batch=1, length=8, seed=0)
     with pytest.raises(ValueError, match="stride=9"):
         tiles(np.arange(20), length=8, stride=9, batch=1)
-
-
-def test_respelled_windows_follow_the_words_in_any_spelling():
-    ways = [[np.array([w, 10 + v]) for v in range(2)] for w in range(5)]
-    words = np.array([0, 1, 2, 3, 4] * 6)
-    source = RespelledWindows(words, ways, batch=50, length=9, seed=3, fade=100)
-    batch = source(4)["tokens"]
-    assert batch.shape == (50, 10)
-    np.testing.assert_array_equal(np.diff(batch[:, ::2], axis=1) % 5, 1)
-    assert set(np.unique(batch[:, 1::2])) == {10, 11}
-    again = RespelledWindows(words, ways, batch=50, length=9, seed=3, fade=100)
-    np.testing.assert_array_equal(again(4)["tokens"], batch)
-    assert (source(5)["tokens"] != batch).any()
-
-
-def test_respelling_fades_to_the_usual_way():
-    ways = [[np.array([0]), np.array([1])]]
-    source = RespelledWindows(
-        np.zeros(50, int), ways, batch=200, length=9, seed=0, fade=100
-    )
-    shares = [source(step)["tokens"].mean() for step in (0, 50, 99, 100, 1000)]
-    np.testing.assert_allclose(shares, [0.5, 0.25, 0.0, 0.0, 0.0], atol=0.03)
-    assert not source(100)["tokens"].any()
