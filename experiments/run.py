@@ -24,8 +24,6 @@ from absl import flags  # noqa: E402
 
 from experiments import command_line  # noqa: E402
 
-HEARTBEAT_SECONDS = 10  # of silence after which a process of a run counts as gone
-
 
 def define_flags(values: flags.FlagValues) -> None:
     """Adds this command's flags."""
@@ -52,6 +50,13 @@ def define_flags(values: flags.FlagValues) -> None:
         "coordinator", None, "host:port of process 0, or 'auto', for several processes."
     )
     flags.DEFINE_integer("processes", None, "How many there are.", flag_values=values)
+    flags.DEFINE_integer(
+        "heartbeat_seconds",
+        10,
+        "Silence after which a process counts as gone; more on a busy network.",
+        lower_bound=1,
+        flag_values=values,
+    )
     flags.DEFINE_integer("process", None, "Which one this is.", flag_values=values)
 
 
@@ -74,13 +79,13 @@ def set_up_jax(values: flags.FlagValues) -> None:
     import jax
 
     if values.coordinator == "auto":
-        jax.distributed.initialize(heartbeat_timeout_seconds=HEARTBEAT_SECONDS)
+        jax.distributed.initialize(heartbeat_timeout_seconds=values.heartbeat_seconds)
     elif values.coordinator:
         jax.distributed.initialize(
             values.coordinator,
             values.processes,
             values.process,
-            heartbeat_timeout_seconds=HEARTBEAT_SECONDS,
+            heartbeat_timeout_seconds=values.heartbeat_seconds,
         )
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
         home = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
@@ -124,11 +129,11 @@ def _run_together(parsed, values, profile, argv) -> int:
         traceback.print_exc()
         print(
             f"process {values.process} cannot go on. If another one is gone, the "
-            f"coordinator names it within {HEARTBEAT_SECONDS} seconds:",
+            f"coordinator names it within {values.heartbeat_seconds} seconds:",
             file=sys.stderr,
             flush=True,
         )
-        time.sleep(HEARTBEAT_SECONDS + 3)
+        time.sleep(values.heartbeat_seconds + 3)
         code = 1
     if code == EXIT_PREEMPTED:
         import jax

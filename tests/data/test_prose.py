@@ -2,17 +2,20 @@ import pytest
 
 from kexue_jax.data.prose import (
     SEPARATOR,
+    docstrings,
     is_drawn,
     paragraphs,
     passages,
+    python_prose,
     python_topics,
     same,
     split,
 )
 
 
-def test_no_held_out_paragraph_is_in_the_training_text():
-    text = python_topics(seed=3)
+@pytest.mark.parametrize("make", [python_topics, python_prose])
+def test_no_held_out_paragraph_is_in_the_training_text(make):
+    text = make(seed=3)
     train = {same(paragraph) for paragraph in paragraphs(text.train)}
     valid = [same(paragraph) for paragraph in paragraphs(text.valid)]
     assert valid
@@ -75,3 +78,32 @@ def test_tables_drawn_with_characters_are_left_out_and_prose_is_kept():
     prose = 'The operators "|" and "+-"\n| are kept\nin prose.'
     assert passages({"a": f"{table}\n\n{prose}"}) == [prose]
     assert not any(map(is_drawn, paragraphs(python_topics().train)))
+
+
+def test_docstrings_widen_the_training_text_and_leave_the_held_out_one():
+    topics, prose = python_topics(seed=1), python_prose(seed=1)
+    assert prose.valid == topics.valid
+    assert prose.train.endswith(topics.train)
+    assert len(prose.train) > 3 * len(topics.train)
+
+
+def test_docstrings_are_read_without_running_what_they_describe(tmp_path):
+    text = (
+        "It raises if it is run, which nobody does here, however long this line is.\n"
+    )
+    (tmp_path / "a.py").write_text(
+        f'"""{2 * text}"""\nraise SystemExit\n\ndef f():\n    """short"""\n'
+        f'class C:\n    async def g(self):\n        """{text * 3}"""\n'
+    )
+    (tmp_path / "b.py").write_text("def wrong(:\n")
+    (tmp_path / "test").mkdir()
+    (tmp_path / "test" / "c.py").write_text(f'"""{text * 2}"""\n')
+    found = docstrings(tmp_path)
+    assert list(found) == ["a.py"]
+    assert found["a.py"].count("It raises") == 5
+    assert "short" not in found["a.py"]
+
+
+def test_a_folder_without_source_is_refused(tmp_path):
+    with pytest.raises(FileNotFoundError, match="no Python source below"):
+        docstrings(tmp_path)
