@@ -11,7 +11,6 @@ import concurrent.futures
 import datetime
 import hashlib
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -320,7 +319,6 @@ def main(argv: Sequence[str]) -> int:
         if name not in known:
             error = configs.ConfigError(f"no config {name!r}{nearest(name, known)}")
             return command_line.leave(error, command_line.EXIT_CONFIG)
-    os.environ.setdefault("NPROC", "32")
     code = 0
     for name in wanted or known:
         try:
