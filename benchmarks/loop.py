@@ -34,7 +34,7 @@ from kexue_jax.train.step import init_state
 
 EXPERIMENTS = {
     "configs/images/vae_batchnorm.py": 2000,
-    "configs/optim/unit_gradients.py:sum": 2000,
+    "configs/text/docs_model.py": 30,
 }
 RESULT = configs.ROOT / "docs" / "benchmarks" / "loop.json"
 

@@ -1,7 +1,7 @@
 """The order of examples: a pure function of the seed and the step."""
 
 import operator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -19,12 +19,15 @@ def _integer(name, value, least):
     return value
 
 
-def _permuted(entries, examples, seed, epoch):
-    """Looks `entries` up in the permutation of one epoch of one seed."""
+def _sorted(examples, seed, epoch):
+    """The whole permutation of one epoch of one seed, by sorting."""
     draws = np.random.SeedSequence((seed, epoch))
-    if examples <= _SMALL:
-        order = np.argsort(draws.generate_state(examples, np.uint64), kind="stable")
-        return order[entries]
+    return np.argsort(draws.generate_state(examples, np.uint64), kind="stable")
+
+
+def _walked(entries, examples, seed, epoch):
+    """Looks `entries` up in the permutation of one epoch of one seed, by a cipher."""
+    draws = np.random.SeedSequence((seed, epoch))
     from grain.experimental import index_shuffle
 
     key = int(draws.generate_state(1)[0])
@@ -40,7 +43,7 @@ class Shuffled:
 
     Position :math:`p = \mathrm{step} \cdot \mathrm{batch\_size} + i` holds entry
     :math:`p \bmod n` of the permutation of epoch :math:`\lfloor p / n \rfloor`, which
-    has a key of its own. Nothing is stored: any step is reached in the time of one
+    has a key of its own. Nothing need be stored: any step is reached in the time of one
     batch, and a run that starts again at a step sees what it would have seen. Batches
     run across the borders of epochs, so no example is dropped and none repeated early.
 
@@ -64,6 +67,7 @@ class Shuffled:
     examples: int
     batch_size: int
     seed: int = 0
+    _kept: list = field(default_factory=list, init=False, repr=False, compare=False)
 
     def __post_init__(self):
         for name, least in (("examples", 1), ("batch_size", 1), ("seed", 0)):
@@ -87,9 +91,17 @@ class Shuffled:
         while done < self.batch_size:
             epoch, entry = divmod(first + done, self.examples)
             count = min(self.batch_size - done, self.examples - entry)
-            entries = range(entry, entry + count)
-            batch[done : done + count] = _permuted(
-                entries, self.examples, self.seed, epoch
-            )
+            batch[done : done + count] = self._entries(epoch, entry, entry + count)
             done += count
         return batch
+
+    def _entries(self, epoch, first, last):
+        """A run of the permutation of an epoch; a sorted one is kept for the next."""
+        if self.examples > _SMALL:
+            return _walked(range(first, last), self.examples, self.seed, epoch)
+        for kept, order in self._kept:
+            if kept == epoch:
+                return order[first:last]
+        order = _sorted(self.examples, self.seed, epoch)
+        self._kept[:] = [(epoch, order)]
+        return order[first:last]

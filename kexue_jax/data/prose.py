@@ -140,8 +140,8 @@ def docstrings(
     """Returns the docstrings of the modules below a folder, by the module's path.
 
     Args:
-      folder: default the standard library of this interpreter, without its tests and
-        what is installed beside it. Files are parsed, never imported.
+      folder: default the standard library of this interpreter, without its tests, its
+        programs and what is installed beside it. Files are parsed, never imported.
       least: characters below which a docstring is a label and left out.
 
     Returns:
@@ -167,7 +167,10 @@ def docstrings(
     return found
 
 
-OTHERS = {"test", "tests", "idle_test", "site-packages", "dist-packages", "pydoc_data"}
+OTHERS = {
+    *("test", "tests", "idle_test", "site-packages", "dist-packages", "pydoc_data"),
+    *("idlelib", "lib2to3", "turtledemo", "encodings", "ensurepip"),  # little prose
+}
 
 
 def _is_own(path: pathlib.Path, folder: pathlib.Path) -> bool:

@@ -189,10 +189,14 @@ def place_state(state: State, layout: Layout) -> State:
 def place_batch(batch: Mapping[str, np.ndarray], layout: Layout) -> dict[str, Any]:
     """Puts a global batch on the devices; each process keeps the rows of its own.
 
+    On a single CPU device the arrays stay where they are, which is where it reads.
+
     Raises:
       Refused: if the devices that share the batch do not divide its rows.
     """
     shares = layout.mesh.shape["data"] * layout.mesh.shape["fsdp"]
+    first = layout.mesh.devices.flat[0]
+    at_home = layout.mode == "jit" and layout.mesh.size == 1 and first.platform == "cpu"
 
     def put(name, rows):
         rows = np.asarray(rows)
@@ -202,6 +206,8 @@ def place_batch(batch: Mapping[str, np.ndarray], layout: Layout) -> dict[str, An
                 f"{shares} devices (mesh.data times mesh.fsdp); choose a batch that "
                 "they divide, or fewer devices, such as --config.mesh.data=1"
             )
+        if at_home:
+            return rows
         if layout.mode == "pmap":
             return rows.reshape(shares, -1, *rows.shape[1:])
         if jax.process_count() == 1:
