@@ -2,9 +2,11 @@
 
 import ast
 import hashlib
+import os
 import pathlib
 import re
 import sysconfig
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -151,19 +153,18 @@ def docstrings(
       FileNotFoundError: if there is no Python file below the folder.
     """
     folder = pathlib.Path(folder or sysconfig.get_path("stdlib"))
-    files = [path for path in sorted(folder.rglob("*.py")) if _is_own(path, folder)]
-    if not files:
-        raise FileNotFoundError(f"there is no Python source below {folder}")
-    found = {}
-    for path in files:
+    found, files = {}, 0
+    for path in _sources(folder):
+        files += 1
         try:
             tree = ast.parse(path.read_bytes())
         except SyntaxError:  # templates and examples of wrong code
             continue
-        texts = [_docstring(node) for node in ast.walk(tree)]
-        kept = [text for text in texts if len(text) >= least]
+        kept = [text for text in _texts(tree) if len(text) >= least]
         if kept:
             found[path.relative_to(folder).as_posix()] = SEPARATOR.join(kept)
+    if not files:
+        raise FileNotFoundError(f"there is no Python source below {folder}")
     return found
 
 
@@ -173,13 +174,23 @@ OTHERS = {
 }
 
 
-def _is_own(path: pathlib.Path, folder: pathlib.Path) -> bool:
-    return not OTHERS & set(path.relative_to(folder).parts)
+def _sources(folder: pathlib.Path) -> Iterator[pathlib.Path]:
+    """The Python files below a folder, in the order of their names."""
+    for place, folders, names in os.walk(folder):
+        folders[:] = sorted(set(folders) - OTHERS)
+        for name in sorted(names):
+            if name.endswith(".py"):
+                yield pathlib.Path(place, name)
 
 
-def _docstring(node: ast.AST) -> str:
-    kinds = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
-    return (ast.get_docstring(node) or "") if isinstance(node, kinds) else ""
+def _texts(node: ast.AST) -> Iterator[str]:
+    """The docstrings of a module, class or function and of those right inside it."""
+    if isinstance(
+        node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
+    ):
+        yield ast.get_docstring(node) or ""
+        for child in node.body:
+            yield from _texts(child)
 
 
 def python_prose(*, seed: int = 0, held_out: float = 0.1) -> Prose:
