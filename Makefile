@@ -11,9 +11,9 @@ help: ## List the commands.
 demo: .venv ## Set up, then run the default experiment to its report.
 	$(IN)/python -m experiments.run --config=configs/text/docs_model.py
 test: .venv ## Set up, then all tests that are not marked slow or peer.
-	$(PYTEST) -m "not slow and not peer"
+	$(PYTEST) -n 2 -m "not slow and not peer"
 test-all: .venv ## All tests but those of other libraries; takes long.
-	$(PYTEST) -m "not peer"
+	$(PYTEST) -n 2 -m "not peer"
 peers: .venv ## Tests against other libraries, which it installs.
 	$(IN)/pip install -q -c constraints.txt -e '.[peer]'
 	$(PYTEST) -m peer
