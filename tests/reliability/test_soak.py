@@ -56,8 +56,7 @@ def test_2000_steps_with_5_kills_neither_leak_nor_stand_still(clean, tmp_path, f
     assert growth < 0.05
     assert min(files[1]) <= min(files[0])
     assert max(files[1]) <= max(files[0])
-    # some pool starts a worker late; a thread that each save left would be 70 of them
-    assert min(s[3] for s in late) <= min(s[3] for s in early) + 4
+    assert min(s[3] for s in late) <= min(s[3] for s in early)
     folders = [p.name for p in (workdir / "checkpoints").iterdir() if p.is_dir()]
     assert len(folders) <= 3  # two to go on from, and the best
     assert not list(workdir.rglob("*tmp*"))
