@@ -1,6 +1,7 @@
 """Task: predict the next token of a text, scored in bits per byte."""
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cached_property, partial
 from typing import Any, Protocol
 
@@ -76,6 +77,20 @@ def continuations(
     return jax.lax.fori_loop(jnp.min(lengths), tokens.shape[1], fill, tokens)
 
 
+def _ngram_scores(train: bytes, valid: bytes, longest: int) -> dict[str, float]:
+    order = ngram.best_order(train, longest=longest)
+    bits = ngram.bits_per_byte(train, valid, order=order)
+    return {"bits_per_byte": bits, "order": float(order)}
+
+
+def _compressor_scores(
+    size: Callable[[bytes], int], train: bytes, valid: bytes
+) -> dict[str, float]:
+    primed = compression.bits_per_byte(size, valid, train + START.encode())
+    alone = compression.bits_per_byte(size, valid)
+    return {"bits_per_byte": primed, "bits_per_byte_alone": alone}
+
+
 class LanguageModel:
     """Cross-entropy of the next token, beside n-grams and compressors of the text."""
 
@@ -142,28 +157,33 @@ class LanguageModel:
         return loss, (extras, scores)
 
     @cached_property
+    def _counts(self) -> dict[str, Future]:
+        """The baselines by name, each counted in a thread from when they are asked."""
+        train, valid = (START + self.text.train).encode(), self.text.valid.encode()
+        pool = ThreadPoolExecutor(thread_name_prefix="baselines")
+        longest = self.longest_ngram
+        counts = {"ngram": pool.submit(_ngram_scores, train, valid, longest)}
+        for name, size in ("xz", compression.xz_size), ("gzip", compression.gzip_size):
+            counts[name] = pool.submit(_compressor_scores, size, train, valid)
+        pool.shutdown(wait=False)
+        return counts
+
+    @property
     def baselines(self) -> dict[str, float]:
         """Bits per byte of the held-out text without a model; counted when first read.
 
         The order of the n-grams is chosen on the training text. Compressors read the
         training text first; names that end in `_alone` are without it.
         """
-        train, valid = (START + self.text.train).encode(), self.text.valid.encode()
-        order = ngram.best_order(train, longest=self.longest_ngram)
-        before = train + START.encode()
-        result = {
-            "ngram/bits_per_byte": ngram.bits_per_byte(train, valid, order=order),
-            "ngram/order": float(order),
+        return {
+            f"{name}/{score}": value
+            for name, count in self._counts.items()
+            for score, value in count.result().items()
         }
-        for name, size in ("gzip", compression.gzip_size), ("xz", compression.xz_size):
-            primed = compression.bits_per_byte(size, valid, before)
-            result[f"{name}/bits_per_byte"] = primed
-            alone = compression.bits_per_byte(size, valid)
-            result[f"{name}/bits_per_byte_alone"] = alone
-        return result
 
     def evaluate(self, params, extras) -> dict[str, float]:
         """Returns scores of all held-out bytes; those of the baselines are constant."""
+        _ = self._counts  # they count while the model reads
         total = right = count = 0.0
         for batch in self.valid:
             nll, hits, _ = self._nll(params, extras, batch["tokens"])

@@ -48,7 +48,7 @@ class Options:
     spike_window: int = 20
     max_rollbacks: int = 3
     on_save_failure: str = "stop"
-    prefetch: int = 2
+    prefetch: int = 4
     hang_seconds: float = 300.0
 
     def __post_init__(self):

@@ -9,7 +9,9 @@ from typing import Any
 class Prefetch:
     """Calls ``make(start)``, ``make(start + 1)`` … in a thread, `depth` ahead.
 
-    As batches are a function of the step alone, nothing is lost when it is dropped.
+    As batches are a function of the step alone, nothing is lost when it is dropped. The
+    thread is woken once for every half of `depth`, not for every batch: handing over
+    costs more than a small batch.
 
     Args:
       make: gives the batch of a step, on the devices.
@@ -19,29 +21,30 @@ class Prefetch:
     """
 
     def __init__(
-        self, make: Callable[[int], Any], start: int, stop: int, *, depth: int = 2
+        self, make: Callable[[int], Any], start: int, stop: int, *, depth: int = 4
     ):
         if depth < 1:
             raise ValueError(f"depth must be at least 1, got {depth}")
         self._make, self._start, self._stop = make, start, stop
-        self._ready: queue.Queue = queue.Queue(depth)
-        self._closed = threading.Event()
+        self._ready: queue.SimpleQueue = queue.SimpleQueue()
+        self._room: queue.SimpleQueue = queue.SimpleQueue()  # how many more to make
+        self._room.put(depth)
+        self._taken, self._half = 0, (depth + 1) // 2
+        self._closed = False
         self._thread = threading.Thread(target=self._run, name="prefetch", daemon=True)
         self._thread.start()
 
     def _run(self) -> None:
+        room = 0
         for step in range(self._start, self._stop):
+            room = room or self._room.get()
+            if self._closed:
+                return
+            room -= 1
             try:
-                item = (step, self._make(step), None)
+                self._ready.put((step, self._make(step), None))
             except BaseException as error:  # raised where the batch is wanted
-                item = (step, None, error)
-            while not self._closed.is_set():
-                try:
-                    self._ready.put(item, timeout=0.1)
-                    break
-                except queue.Full:
-                    continue
-            if self._closed.is_set() or item[2] is not None:
+                self._ready.put((step, None, error))
                 return
 
     def take(self, step: int) -> Any:
@@ -50,6 +53,10 @@ class Prefetch:
         Raises what making it raised, with a note of the step.
         """
         made, batch, error = self._ready.get()
+        self._taken += 1
+        if self._taken == self._half:
+            self._room.put(self._taken)
+            self._taken = 0
         if error is not None:
             error.add_note(f"while making the batch of step {step}")
             raise error
@@ -65,6 +72,7 @@ class Prefetch:
         Waits a second for it, as a thread that the interpreter leaves behind may take
         the whole process down; a source that hangs is left behind all the same.
         """
-        self._closed.set()
+        self._closed = True
+        self._room.put(1)
         if self._thread is not threading.current_thread():
             self._thread.join(1.0)

@@ -308,7 +308,8 @@ def _tiles(training, evaluation, costs) -> str:
 
 
 def _has_curve(score: _Score) -> bool:
-    return int(np.count_nonzero(score.finite)) >= 2
+    """Whether it moves; what stays as it was says all it has to say in a table."""
+    return np.unique(score.values[score.finite]).size >= 2
 
 
 def _training(workdir: Path, training: Sequence[_Score]) -> list[str]:
@@ -339,7 +340,7 @@ def _evaluation(workdir: Path, evaluation: Sequence[_Score]) -> list[str]:
         best = {
             key: _best(score, better)
             for key, score in group.items()
-            if better and score.finite.any() and len(group) <= 6
+            if better and _has_curve(score) and len(group) <= 6
         }
         series = {key: (score.steps, score.values) for key, score in group.items()}
         named = list(group)[:12]

@@ -188,9 +188,20 @@ def test_thousands_of_rows_and_scores_stay_a_page(tmp_path):
     assert len(text) < 600_000
 
 
+def test_scores_that_never_change_are_lines_beside_others_and_no_chart_alone(tmp_path):
+    rows = [
+        {"step": i, "valid/nll": 2.0 - i, "chance/nll": 2.0, "chance/order": 3.0}
+        for i in (0, 1)
+    ]
+    text = report(fill(tmp_path, rows))
+    assert text.count("<img") == 1
+    assert "Held out: valid, chance." in text
+    assert "chance/order" in text
+
+
 @pytest.mark.slow
 def test_charts_beyond_the_limit_are_counted_and_not_drawn(tmp_path):
-    rows = [{"step": i} | {f"s{j}": float(i * j) for j in range(30)} for i in (1, 2, 3)]
+    rows = [{"step": i} | {f"s{j}": i + j / 2 for j in range(30)} for i in (1, 2, 3)]
     text = report(fill(tmp_path, rows))
     assert text.count("<img") == 24
     assert "6 more have no diagram here" in text
