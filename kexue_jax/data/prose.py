@@ -15,16 +15,28 @@ SEPARATOR = "\n\n"
 
 
 class Prose(NamedTuple):
-    """Two texts that share no paragraph; each is its passages between empty lines."""
+    """A text to learn from and a text held out, which share no paragraph.
 
-    train: str
+    `parts` are what there is to learn from, the last of them most like `valid`. All are
+    passages with empty lines between them.
+    """
+
+    parts: tuple[str, ...]
     valid: str
 
+    @property
+    def train(self) -> str:
+        """All parts as one text."""
+        return SEPARATOR.join(self.parts)
+
+    def _texts(self) -> dict[str, str]:
+        return {"train": self.train, "valid": self.valid}
+
     def sizes(self) -> dict[str, int]:
-        """Returns the bytes and paragraphs of both parts."""
+        """Returns the bytes and paragraphs of both texts."""
         return {
             f"{name}_{unit}": size
-            for name, text in self._asdict().items()
+            for name, text in self._texts().items()
             for unit, size in (
                 ("bytes", len(text.encode())),
                 ("paragraphs", len(paragraphs(text))),
@@ -32,10 +44,10 @@ class Prose(NamedTuple):
         }
 
     def fingerprint(self) -> dict[str, str | int]:
-        """Returns the sizes and the SHA-256 of both parts."""
+        """Returns the sizes and the SHA-256 of both texts."""
         digests = {
             f"{name}_sha256": hashlib.sha256(text.encode()).hexdigest()
-            for name, text in self._asdict().items()
+            for name, text in self._texts().items()
         }
         return {**digests, **self.sizes()}
 
@@ -105,7 +117,8 @@ def split(pieces: list[str], *, held_out: float, seed: int) -> Prose:
       seed: the split is a function of it and of the passages alone.
 
     Returns:
-      Both parts in the order of `pieces`, neither of them empty.
+      One part to learn from and the text held out, both in the order of `pieces` and
+      neither of them empty.
     """
     if not 0.0 < held_out < 1.0:
         raise ValueError(f"held_out must lie between 0 and 1, got {held_out}")
@@ -115,10 +128,11 @@ def split(pieces: list[str], *, held_out: float, seed: int) -> Prose:
     sizes = np.array([len(piece.encode()) for piece in pieces])[order]
     count = int(np.searchsorted(np.cumsum(sizes), held_out * sizes.sum())) + 1
     chosen = set(order[: min(count, len(pieces) - 1)].tolist())
-    parts = ([], [])
+    sides = ([], [])
     for index, piece in enumerate(pieces):
-        parts[index in chosen].append(piece)
-    return Prose(*(SEPARATOR.join(part) for part in parts))
+        sides[index in chosen].append(piece)
+    train, valid = (SEPARATOR.join(side) for side in sides)
+    return Prose((train,), valid)
 
 
 def python_topics(*, seed: int = 0, held_out: float = 0.1) -> Prose:
@@ -196,19 +210,20 @@ def _texts(node: ast.AST) -> Iterator[str]:
 def python_prose(*, seed: int = 0, held_out: float = 0.1) -> Prose:
     """Returns `python_topics` with the standard library's docstrings to learn from.
 
-    The docstrings, about 1.4 MB, come first in the training text; the held-out topics
-    are those of `python_topics`, and no paragraph of theirs is in the training text. As
-    there, the text belongs to the version of the interpreter.
+    The docstrings, about 1.4 MB, are the first part to learn from and the topics the
+    second; those held out are the same, and no paragraph of theirs is in either part.
+    As there, the text belongs to the version of the interpreter.
 
     Args:
       seed, held_out: as in `split`, which splits the topics alone.
     """
     topics = python_topics(seed=seed, held_out=held_out)
-    known = {same(part) for text in topics for part in paragraphs(text)}
+    texts = topics.train, topics.valid
+    known = {same(paragraph) for text in texts for paragraph in paragraphs(text)}
     fresh = [
-        part
+        paragraph
         for passage in passages(docstrings())
-        for part in paragraphs(passage)
-        if same(part) not in known
+        for paragraph in paragraphs(passage)
+        if same(paragraph) not in known
     ]
-    return Prose(SEPARATOR.join([*fresh, topics.train]), topics.valid)
+    return Prose((SEPARATOR.join(fresh), topics.train), topics.valid)

@@ -1,5 +1,6 @@
 """Windows of a long row of tokens: at random for training, once over for scoring."""
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -8,38 +9,55 @@ import numpy as np
 class RandomWindows:
     """Source of windows that start anywhere, each step drawing its own."""
 
-    def __init__(self, tokens: np.ndarray, *, batch: int, length: int, seed: int):
+    def __init__(
+        self,
+        parts: Sequence[np.ndarray],
+        *,
+        batch: int,
+        length: int,
+        seed: int,
+        focus: Callable[[int], Any] | None = None,
+    ):
         """Serves windows of ``length + 1`` tokens: inputs and, one later, targets.
 
         Args:
-          tokens: ``[N]`` integers, more than `length`.
+          parts: ``[N]`` integers each, read as one row; the last of them has more than
+            `length` tokens.
           batch: windows a step, at least 1.
           length: T, tokens that are predicted in a window, at least 1.
           seed: not negative; with the step it determines the batch.
+          focus: from the step to a share from 0 to 1 of the windows, drawn at random,
+            that start in the last part; the others start anywhere. An optax schedule
+            that rises trains at last on what most resembles the text held out.
         """
-        if batch < 1 or length < 1 or len(tokens) <= length:
+        if batch < 1 or length < 1 or not parts or len(parts[-1]) <= length:
             raise ValueError(
-                "windows need batch >= 1, length >= 1 and more tokens than length; "
-                f"got batch={batch}, length={length}, {len(tokens)} tokens"
+                "windows need batch >= 1, length >= 1 and more tokens than length in "
+                f"the last part; got batch={batch}, length={length}, parts of "
+                f"{[len(part) for part in parts]} tokens"
             )
-        self.tokens = np.asarray(tokens, np.int32)
+        self.tokens = np.concatenate(parts).astype(np.int32)
+        self.last = len(self.tokens) - len(parts[-1])
         self.batch, self.length, self.seed = batch, length, seed
+        self.focus = focus
 
     def __call__(self, step: int) -> dict[str, np.ndarray]:
         """Returns ``tokens`` ``[B, T + 1]`` int32 and ``weight`` ``[B, T]`` float32."""
         generator = np.random.Generator(np.random.Philox(key=[self.seed, step]))
-        start = generator.integers(0, len(self.tokens) - self.length, self.batch)
+        end = len(self.tokens) - self.length
+        start = generator.integers(0, end, self.batch)
+        if self.focus is not None:
+            focused = generator.random(self.batch) < float(self.focus(step))
+            near = generator.integers(self.last, end, self.batch)
+            start = np.where(focused, near, start)
         weight = np.ones((self.batch, self.length), np.float32)
         places = start[:, None] + np.arange(self.length + 1)
         return {"tokens": self.tokens[places], "weight": weight}
 
 
-def windows(
-    tokenizer: Any, text: str, *, batch: int, length: int, seed: int
-) -> RandomWindows:
-    """Returns the source of windows of a text, in the tokens of `encode`."""
-    tokens = tokenizer.encode(text)
-    return RandomWindows(tokens, batch=batch, length=length, seed=seed)
+def windows(tokenizer: Any, texts: Sequence[str], **options: Any) -> RandomWindows:
+    """Returns `RandomWindows` of texts, in the tokens of `encode`, for configs."""
+    return RandomWindows([tokenizer.encode(text) for text in texts], **options)
 
 
 def tiles(

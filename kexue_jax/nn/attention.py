@@ -8,6 +8,8 @@ from flax import nnx
 
 from kexue_jax.attention.softmax import softmax_attention
 
+LECUN_NORMAL = nnx.initializers.lecun_normal()  # as in nnx.Linear
+
 
 class SelfAttention(nnx.Module):
     """Attention of a sequence to itself.
@@ -24,6 +26,8 @@ class SelfAttention(nnx.Module):
         head_size: int,
         attention: Callable[..., jax.Array] = softmax_attention,
         position: Callable[..., jax.Array] | None = None,
+        qk_norm: bool = False,
+        output_init: Callable[..., jax.Array] = LECUN_NORMAL,
         rngs: nnx.Rngs,
     ):
         """Makes four projections without biases.
@@ -34,6 +38,9 @@ class SelfAttention(nnx.Module):
           attention: ``(query, key, value, mask) -> output`` on ``[B, T, N, H]``.
           position: ``(features, positions) -> features``, applied to queries and keys;
             None leaves them as they are.
+          qk_norm: whether queries and keys are divided by their root mean square, each
+            head alone and before `position`, so that scores cannot grow with weights.
+          output_init: of the last projection; zeros let the module begin as zero.
           rngs: where the initial weights come from; it is not kept.
         """
         inner = heads * head_size
@@ -41,7 +48,12 @@ class SelfAttention(nnx.Module):
         self.query = nnx.Linear(features, inner, use_bias=False, rngs=rngs)
         self.key = nnx.Linear(features, inner, use_bias=False, rngs=rngs)
         self.value = nnx.Linear(features, inner, use_bias=False, rngs=rngs)
-        self.output = nnx.Linear(inner, features, use_bias=False, rngs=rngs)
+        self.output = nnx.Linear(
+            inner, features, use_bias=False, kernel_init=output_init, rngs=rngs
+        )
+        self.qk_norm = (
+            nnx.RMSNorm(head_size, use_scale=False, rngs=rngs) if qk_norm else None
+        )
 
     def __call__(
         self,
@@ -64,6 +76,8 @@ class SelfAttention(nnx.Module):
 
         query, key = split(self.query(inputs)), split(self.key(inputs))
         value = split(self.value(inputs))
+        if self.qk_norm is not None:
+            query, key = self.qk_norm(query), self.qk_norm(key)
         if self.position is not None:
             positions = jnp.arange(length) if positions is None else positions
             query, key = self.position(query, positions), self.position(key, positions)

@@ -8,7 +8,7 @@ from flax import nnx
 
 from kexue_jax.attention.masks import causal_mask
 from kexue_jax.attention.softmax import softmax_attention
-from kexue_jax.nn.attention import SelfAttention
+from kexue_jax.nn.attention import LECUN_NORMAL, SelfAttention
 from kexue_jax.nn.dropout import dropout
 
 
@@ -25,12 +25,15 @@ class FeedForward(nnx.Module):
         hidden: int,
         *,
         activation: Callable[[jax.Array], jax.Array] = jax.nn.gelu,
+        output_init: Callable[..., jax.Array] = LECUN_NORMAL,
         rngs: nnx.Rngs,
     ):
-        """Widens `features` to `hidden` and back, without biases."""
+        """Widens `features` to `hidden` and back, by `output_init`, without biases."""
         self.activation = activation
         self.widen = nnx.Linear(features, hidden, use_bias=False, rngs=rngs)
-        self.narrow = nnx.Linear(hidden, features, use_bias=False, rngs=rngs)
+        self.narrow = nnx.Linear(
+            hidden, features, use_bias=False, kernel_init=output_init, rngs=rngs
+        )
 
     def __call__(self, inputs: jax.Array) -> jax.Array:
         """Returns an array like `inputs`, ``[..., D]``."""
@@ -86,9 +89,11 @@ class Decoder(nnx.Module):
         hidden: int,
         attention: Callable[..., jax.Array] = softmax_attention,
         position: Callable[..., jax.Array] | None = None,
+        qk_norm: bool = False,
         activation: Callable[[jax.Array], jax.Array] = jax.nn.gelu,
         dropout_rate: float = 0.0,
         tied: bool = True,
+        output_init: Callable[..., jax.Array] | None = None,
         rngs: nnx.Rngs,
     ):
         """Makes a decoder.
@@ -102,9 +107,13 @@ class Decoder(nnx.Module):
           attention: ``(query, key, value, mask) -> output``.
           position: ``(features, positions) -> features`` for queries and keys, or None
             for a model that knows the order of its tokens by the causal mask alone.
+          qk_norm: whether queries and keys are divided by their root mean square.
           activation: of the feed-forward maps.
           dropout_rate: of the embeddings and of all that a block adds.
           tied: whether the scores use the table of embeddings; otherwise their own.
+          output_init: of the last maps of attention and feed-forward and of the scores'
+            own table; default the same as of the other maps. With zeros every block
+            begins as the identity.
           rngs: where the initial weights come from; it is not kept.
         """
         if vocabulary < 1 or layers < 1:
@@ -121,13 +130,18 @@ class Decoder(nnx.Module):
                 head_size=head_size,
                 attention=attention,
                 position=position,
+                qk_norm=qk_norm,
+                output_init=last,
                 rngs=rngs,
             )
 
         def feed_forward(size, *, rngs):
-            return FeedForward(size, hidden, activation=activation, rngs=rngs)
+            return FeedForward(
+                size, hidden, activation=activation, output_init=last, rngs=rngs
+            )
 
         narrow = nnx.initializers.normal(features**-0.5)
+        last = output_init or LECUN_NORMAL
         table = (vocabulary, features)
         self.embedding = nnx.Param(narrow(rngs.params(), table))
         self.blocks = nnx.List(
@@ -141,7 +155,8 @@ class Decoder(nnx.Module):
             for _ in range(layers)
         )
         self.norm = nnx.RMSNorm(features, rngs=rngs)
-        self.output = None if tied else nnx.Param(narrow(rngs.params(), table))
+        own = output_init or narrow
+        self.output = None if tied else nnx.Param(own(rngs.params(), table))
 
     def __call__(
         self,

@@ -20,7 +20,7 @@ START = "\n\n"  # what stands before a passage
 class Texts(Protocol):
     """The text to learn from and the text held out."""
 
-    train: str
+    parts: tuple[str, ...]
     valid: str
 
     def fingerprint(self) -> dict[str, str | int]: ...
@@ -111,9 +111,9 @@ class LanguageModel:
         """Reads the text, learns the tokens and lays out the windows.
 
         Args:
-          text: ``train`` and ``valid`` parts that share nothing.
-          tokenizer: called with the training text.
-          source: called with the tokenizer and the text to learn from.
+          text: parts to learn from and a text held out; they share nothing.
+          tokenizer: called with all there is to learn from.
+          source: called with the tokenizer and the parts to learn from.
           held_out: called with held-out tokens and ``skip=``, which are read only, and
             once with ``stride=window``.
           model: called as ``model(vocabulary, rngs=...)``.
@@ -127,9 +127,10 @@ class LanguageModel:
         self.text, self.window = text, window
         self.prompts, self.temperatures = tuple(prompts), tuple(temperatures)
         self.sample_seed, self.longest_ngram = sample_seed, longest_ngram
-        self.tokenizer = tokenizer(text.train)
+        self.train = START.join(text.parts)
+        self.tokenizer = tokenizer(self.train)
         start = self.tokenizer.encode(START)
-        self.batch = source(self.tokenizer, START + text.train)
+        self.batch = source(self.tokenizer, [START + part for part in text.parts])
         valid = np.concatenate([start, self.tokenizer.encode(text.valid)])
         self.valid = held_out(valid, skip=len(start))
         self.whole = held_out(valid, skip=1, stride=window)
@@ -159,7 +160,7 @@ class LanguageModel:
     @cached_property
     def _counts(self) -> dict[str, Future]:
         """The baselines by name, each counted in a thread from when they are asked."""
-        train, valid = (START + self.text.train).encode(), self.text.valid.encode()
+        train, valid = (START + self.train).encode(), self.text.valid.encode()
         pool = ThreadPoolExecutor(thread_name_prefix="baselines")
         longest = self.longest_ngram
         counts = {"ngram": pool.submit(_ngram_scores, train, valid, longest)}

@@ -83,6 +83,7 @@ def test_tables_drawn_with_characters_are_left_out_and_prose_is_kept():
 def test_docstrings_widen_the_training_text_and_leave_the_held_out_one():
     topics, prose = python_topics(seed=1), python_prose(seed=1)
     assert prose.valid == topics.valid
+    assert prose.parts[1:] == topics.parts
     assert prose.train.endswith(topics.train)
     assert len(prose.train) > 3 * len(topics.train)
 

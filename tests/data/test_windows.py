@@ -1,4 +1,5 @@
 import numpy as np
+import optax
 import pytest
 
 from kexue_jax.data.windows import RandomWindows, tiles
@@ -6,9 +7,9 @@ from kexue_jax.data.windows import RandomWindows, tiles
 
 def test_random_windows_are_a_function_of_seed_and_step():
     tokens = np.arange(100)
-    source = RandomWindows(tokens, batch=3, length=7, seed=1)
-    again = RandomWindows(tokens, batch=3, length=7, seed=1)
-    other = RandomWindows(tokens, batch=3, length=7, seed=2)
+    source = RandomWindows([tokens], batch=3, length=7, seed=1)
+    again = RandomWindows([tokens], batch=3, length=7, seed=1)
+    other = RandomWindows([tokens], batch=3, length=7, seed=2)
     one = source(5)["tokens"]
     source(6)
     np.testing.assert_array_equal(again(5)["tokens"], one)
@@ -19,8 +20,19 @@ def test_random_windows_are_a_function_of_seed_and_step():
 
 
 def test_random_windows_reach_both_ends():
-    source = RandomWindows(np.arange(10), batch=200, length=8, seed=0)
+    source = RandomWindows([np.arange(10)], batch=200, length=8, seed=0)
     np.testing.assert_array_equal(np.unique(source(0)["tokens"][:, 0]), [0, 1])
+
+
+def test_windows_come_more_from_the_last_part_as_the_focus_rises():
+    parts = [np.arange(900), np.arange(900, 1000)]
+    focus = optax.linear_schedule(0.0, 1.0, 100)
+    source = RandomWindows(parts, batch=4000, length=9, seed=0, focus=focus)
+    for step, share in (0, 0.1), (50, 0.55), (100, 1.0), (200, 1.0):
+        first = source(step)["tokens"][:, 0]
+        assert np.mean(first >= 900) == pytest.approx(share, abs=0.03)
+    assert first.min() == 900
+    assert first.max() == 990
 
 
 @pytest.mark.parametrize("size", [4, 9, 10, 23, 64])
@@ -45,6 +57,6 @@ def test_tiles_give_context_of_length_minus_stride():
 
 def test_impossible_windows_are_refused():
     with pytest.raises(ValueError, match="more tokens than length"):
-        RandomWindows(np.arange(8), batch=1, length=8, seed=0)
+        RandomWindows([np.arange(8)], batch=1, length=8, seed=0)
     with pytest.raises(ValueError, match="stride=9"):
         tiles(np.arange(20), length=8, stride=9, batch=1)

@@ -23,7 +23,7 @@ def tokens(keys, shape=(2, 6)):
     return jax.random.randint(next(keys), shape, 0, 11)
 
 
-def slow(params, inputs, layers=2, heads=2, size=4):
+def slow(params, inputs, layers=2, heads=2, size=4, qk_norm=False):
     """The decoder without positions, in float64, one place at a time."""
     p = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), params)
 
@@ -40,6 +40,8 @@ def slow(params, inputs, layers=2, heads=2, size=4):
                 (x @ block["mixer"][n]["kernel"]).reshape(len(row), heads, size)
                 for n in ("query", "key", "value")
             )
+            if qk_norm:
+                q, k = norm(q, 1.0), norm(k, 1.0)
             mixed = np.zeros_like(q)
             for t in range(len(row)):
                 for n in range(heads):
@@ -50,15 +52,42 @@ def slow(params, inputs, layers=2, heads=2, size=4):
             x = norm(stream, block["feed_forward_norm"]["scale"])
             fed = np.maximum(x @ block["feed_forward"]["widen"]["kernel"], 0.0)
             stream = stream + fed @ block["feed_forward"]["narrow"]["kernel"]
-        out.append(norm(stream, p["norm"]["scale"]) @ p["embedding"].T)
+        table = p.get("output", p["embedding"])
+        out.append(norm(stream, p["norm"]["scale"]) @ table.T)
     return np.stack(out)
 
 
-def test_is_what_a_loop_over_places_computes(keys):
-    params, extras, apply = decoder(keys, activation=jax.nn.relu)
+@pytest.mark.parametrize(("qk_norm", "tied"), [(False, True), (True, False)])
+def test_is_what_a_loop_over_places_computes(keys, qk_norm, tied):
+    options = dict(activation=jax.nn.relu, qk_norm=qk_norm, tied=tied)
+    params, extras, apply = decoder(keys, **options)
     inputs = tokens(keys)
     got, _ = apply(params, extras, inputs)
-    np.testing.assert_allclose(got, slow(params, inputs), rtol=1e-4, atol=1e-4)
+    want = slow(params, inputs, qk_norm=qk_norm)
+    np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-4)
+
+
+def test_with_zeros_for_the_last_maps_blocks_begin_as_the_identity(keys):
+    options = dict(output_init=jax.nn.initializers.zeros)
+    params, extras, apply = decoder(keys, **options)
+    inputs = tokens(keys)
+    got, _ = apply(params, extras, inputs)
+    table = params["embedding"]
+    stream = table[inputs]
+    stream = stream * jax.lax.rsqrt(jnp.mean(stream**2, -1, keepdims=True))
+    np.testing.assert_allclose(got, stream @ table.T, rtol=1e-4, atol=1e-4)
+    params, extras, apply = decoder(keys, tied=False, **options)
+    np.testing.assert_array_equal(apply(params, extras, inputs)[0], 0.0)
+
+
+def test_with_qk_norm_the_scores_of_attention_do_not_grow_with_the_weights(keys):
+    params, extras, apply = decoder(keys, qk_norm=True)
+    larger = jax.tree_util.tree_map_with_path(
+        lambda path, leaf: leaf * (1e3 if "query" in str(path) else 1.0), params
+    )
+    inputs = tokens(keys)
+    got, want = (apply(p, extras, inputs)[0] for p in (larger, params))
+    np.testing.assert_allclose(got, want, rtol=1e-3, atol=1e-4)
 
 
 @pytest.mark.parametrize("position", [None, rotary])

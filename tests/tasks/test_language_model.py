@@ -32,7 +32,7 @@ def make(dropout_rate=0.0, tokenizer=byte_tokens, **options):
         dropout_rate=dropout_rate,
     )
     settings: dict[str, Any] = dict(
-        text=Prose(TRAIN, VALID),
+        text=Prose((TRAIN,), VALID),
         tokenizer=tokenizer,
         source=partial(windows, batch=4, length=16, seed=0),
         held_out=partial(tiles, length=16, stride=8, batch=3),
@@ -146,7 +146,7 @@ def test_training_lowers_the_held_out_bits_below_eight_and_gzip(task, keys):
 
 def test_the_order_of_the_ngrams_does_not_look_at_the_held_out_text():
     one = make().baselines["ngram/order"]
-    two = make(text=Prose(TRAIN, "zzzzzzzzzzzz" * 5)).baselines["ngram/order"]
+    two = make(text=Prose((TRAIN,), "zzzzzzzzzzzz" * 5)).baselines["ngram/order"]
     assert one == two
 
 
@@ -206,7 +206,7 @@ def test_samples_follow_the_probabilities_of_their_temperature():
 
 
 def test_the_fingerprint_changes_with_the_text_and_with_the_tokens(task):
-    other = make(text=Prose(TRAIN, VALID + "!"))
+    other = make(text=Prose((TRAIN,), VALID + "!"))
     learned = make(tokenizer=partial(BytePairTokenizer, vocabulary=280))
     prints = [t.fingerprint() for t in (task, other, learned)]
     assert prints[0] == make().fingerprint()
@@ -226,5 +226,5 @@ def test_trains_on_words_that_change_their_tokens(keys):
 
 
 def test_a_text_needs_only_its_parts_and_a_fingerprint():
-    text = SimpleNamespace(train=TRAIN, valid=VALID, fingerprint=dict)
+    text = SimpleNamespace(parts=[TRAIN], valid=VALID, fingerprint=dict)
     assert make(text=text).fingerprint()["vocabulary"] == 256
