@@ -5,7 +5,7 @@ Claim:  trained for two minutes on the documentation that comes with CPython, it
         Kneser-Ney; at least 3 % fewer), xz (5 %) and gzip (25 %), all of which have
         read the same training text, and than itself without positions (5 %).
 Limits: a small model, a small text and a small budget. The n-grams' order is chosen on
-        training text and reaches 10 bytes; against weaker n-grams the margin is wider.
+        training text and reaches 12 bytes; against weaker n-grams the margin is wider.
         Settings were chosen on another split (seed 0) than the one reported (seed 2).
 Source: https://kexue.fm/archives/8265 (rotary positions), on the text that
         ``help('topics')`` shows and the docstrings of the standard library.
@@ -32,7 +32,7 @@ SMOKE = {
 
 def get_config(variant="rotary"):
     room = "kexue_jax"
-    steps, window = 780, 64
+    steps, window = 600, 64
     position = {
         "rotary": dict(position=dict(bind=f"{room}.position.rotary:rotary")),
         "none": {},
@@ -45,15 +45,30 @@ def get_config(variant="rotary"):
         head_size=64,
         hidden=512,
         activation=dict(bind=f"{room}.algorithms.activations:squared_relu"),
+        qk_norm=True,
+        tied=False,
+        output_init=dict(bind="jax.nn.initializers:zeros"),
         dropout_rate=0.0,
         **position,
     )
     data = f"{room}.data"
+    focus = dict(
+        make="optax:linear_schedule",
+        init_value=0.0,
+        end_value=0.5,
+        transition_steps=steps,
+    )
     task = dict(
         make=f"{room}.tasks.language_model:LanguageModel",
         text=dict(make=f"{data}.prose:python_prose", seed=2, held_out=0.1),
         tokenizer=dict(bind=f"{data}.tokenization:BytePairTokenizer", vocabulary=1024),
-        source=dict(bind=f"{data}.windows:windows", batch=40, length=window, seed=0),
+        source=dict(
+            bind=f"{data}.windows:windows",
+            batch=40,
+            length=window,
+            seed=0,
+            focus=focus,
+        ),
         held_out=dict(
             bind=f"{data}.windows:tiles", length=window, stride=window // 2, batch=40
         ),
@@ -61,7 +76,7 @@ def get_config(variant="rotary"):
         window=window,
         prompts=('The "with" statement', "object.__", "Changed in version 3."),
         temperatures=(0.5, 0.8),
-        longest_ngram=10,
+        longest_ngram=12,
     )
 
     def rate(peak):
@@ -75,7 +90,10 @@ def get_config(variant="rotary"):
 
     parts = dict(
         matrix=dict(
-            make="optax.contrib:muon", learning_rate=rate(0.03), weight_decay=0.1
+            make="optax.contrib:muon",
+            learning_rate=rate(0.03),
+            weight_decay=0.1,
+            ns_steps=3,
         ),
         other=dict(
             make="optax:adamw", learning_rate=rate(0.004), b2=0.95, weight_decay=0.0

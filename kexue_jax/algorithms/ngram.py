@@ -1,5 +1,6 @@
 """An n-gram model of bytes: interpolated Kneser-Ney with three discounts."""
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -74,20 +75,9 @@ def fit(text: bytes, *, order: int) -> NGrams:
             f"order must be at least 1 and below the length of the text, got {order} "
             f"for {len(text)} bytes"
         )
-    symbols = np.frombuffer(text, np.uint8).astype(np.int64)
-    places = np.zeros(len(symbols) + 1, np.int64)  # of n-grams by where they end
-    found = []
-    for length in range(1, order + 1):
-        # places[i] is that of the n-gram before symbol i, at first the empty one.
-        spelled = places[:-1] * 256 + symbols[length - 1 :]
-        keys, first, inverse, count = np.unique(
-            spelled, return_index=True, return_inverse=True, return_counts=True
-        )
-        suffixes = found[-1][3][first + 1] if found else np.zeros(len(keys), np.int64)
-        found.append((keys, count, suffixes, inverse))
-        places = inverse
+    found = list(_grams(np.frombuffer(text, np.uint8), order))
     levels = []
-    for length, (keys, count, _, _) in enumerate(found, 1):
+    for length, (keys, count, _) in enumerate(found, 1):
         contexts = 1 if length == 1 else len(found[length - 2][0])
         if length < order:
             left = np.bincount(found[length][2], minlength=len(keys))
@@ -97,6 +87,39 @@ def fit(text: bytes, *, order: int) -> NGrams:
         tables = [_table(keys, contexts, c.astype(float)) for c in (count, left)]
         levels.append(Level(keys, *tables))
     return NGrams(tuple(levels))
+
+
+def _grams(
+    symbols: np.ndarray, order: int
+) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Gives the keys, the counts and the suffixes' places of each length in turn.
+
+    One sort serves all lengths: where the places of a text are in the order of the
+    bytes that follow them, equal n-grams of any length lie side by side.
+    """
+    size = len(symbols)
+    padded = np.concatenate([symbols, np.zeros(order + 7, np.uint8)])
+    eights = np.lib.stride_tricks.sliding_window_view(padded, 8)
+    words = [
+        eights[first : first + size].copy().view(">u8")[:, 0].astype(np.uint64)
+        for first in range(0, order, 8)
+    ]
+    start = np.lexsort(words[::-1])
+    new = np.arange(size) == 0  # whether an n-gram differs from the one before it
+    shorter = np.zeros(size + 1, np.int64)  # places one level below, by the start
+    for length in range(1, order + 1):
+        short = np.flatnonzero(start > size - length)  # the text ends inside it
+        new[np.minimum(short + 1, len(new) - 1)] |= new[short]
+        start, new = np.delete(start, short), np.delete(new, short)
+        last = padded[start + length - 1]
+        new[1:] |= last[1:] != last[:-1]
+        firsts = np.flatnonzero(new)
+        some = start[firsts]
+        keys = shorter[some] * 256 + padded[some + length - 1]
+        yield keys, np.diff(firsts, append=len(start)), shorter[some + 1]
+        place = np.zeros(size + 1, np.int64)
+        place[start] = np.cumsum(new) - 1
+        shorter = place
 
 
 def _mixed(table, shorter, place, hit, context, known):

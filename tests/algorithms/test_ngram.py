@@ -38,13 +38,19 @@ def slow(text, order, history, byte):
     return probability
 
 
-@pytest.mark.parametrize("order", [1, 2, 3, 5])
-def test_equals_a_count_by_dictionaries(order):
-    model = ngram.fit(TEXT, order=order)
-    unseen = b"the hat on that zebra sat"
+ZEROS, PERIODIC = b"\0\0\0a\0\0\0", b"xy" * 9 + b"x\0"
+
+
+@pytest.mark.parametrize(
+    ("text", "order"),
+    [*((TEXT, n) for n in (1, 2, 3, 5, 9, 17)), (ZEROS, 4), (ZEROS, 6), (PERIODIC, 12)],
+)
+def test_equals_a_count_by_dictionaries(text, order):
+    model = ngram.fit(text, order=order)
+    unseen = b"the hat on that zebra sat\0\0" + text[-9:]
     got = ngram.log2_probabilities(model, unseen)[-1]
     want = [
-        math.log2(slow(TEXT, order, unseen[:i], byte)) for i, byte in enumerate(unseen)
+        math.log2(slow(text, order, unseen[:i], byte)) for i, byte in enumerate(unseen)
     ]
     np.testing.assert_allclose(got, want, rtol=1e-9)
 

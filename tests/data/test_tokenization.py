@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kexue_jax.data.tokenization import BytePairTokenizer, byte_tokens
+from kexue_jax.data.tokenization import BytePairTokenizer, _spaced, byte_tokens
 
 TEXT = "the cat sat on the mat; the bat sat on the cat.\n\n  Then é and 漢字.\n" * 5
 PAIRS = BytePairTokenizer(TEXT, vocabulary=300)
@@ -24,6 +24,13 @@ def test_edges_come_back_unchanged(tokenizer, text):
     tokens = tokenizer.encode(text)
     assert tokens.dtype == np.int32
     assert tokenizer.decode(tokens) == text
+
+
+@given(text=st.text(st.sampled_from("a b\n\n\n\r\t.\x0b\x1c\x85\u2028é漢")))
+@settings(deadline=None)
+def test_pieces_encoded_side_by_side_are_the_tokens_of_the_whole(text):
+    whole = PAIRS._tokenizer.encode(_spaced(text)).ids
+    assert PAIRS.encode(text).tolist() == whole
 
 
 def test_bytes_are_those_of_utf8():
