@@ -32,7 +32,7 @@ SMOKE = {
 
 def get_config(variant="rotary"):
     room = "kexue_jax"
-    steps, window = 600, 64
+    steps, window = 500, 64
     position = {
         "rotary": dict(position=dict(bind=f"{room}.position.rotary:rotary")),
         "none": {},
