@@ -148,11 +148,21 @@ def fit(
     with contextlib.ExitStack() as stack:
         run = _Run(task, tx, options, Path(workdir), layout, wrap, watchers)
         run.stop = stack.enter_context(StopRequest())
-        grace = 4.0 if jax.process_count() > 1 else 0.0
-        dog = Watchdog(options.hang_seconds, grace_seconds=grace)
+        dog = Watchdog(options.hang_seconds, grace_seconds=_grace())
         run.dog = stack.enter_context(dog)
         stack.callback(run.close)
         return run.go(allow_data_change)
+
+
+def _grace() -> float:
+    """Seconds between the stacks of a hang and the end of the process.
+
+    When one of several processes ends, the others fail; they must have found their own
+    hang by then. Process 0 leaves last, as all are aborted when it does.
+    """
+    if jax.process_count() == 1:
+        return 0.0
+    return 6.0 if jax.process_index() == 0 else 3.0
 
 
 class _Run:

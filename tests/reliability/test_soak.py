@@ -16,6 +16,7 @@ STEPS = 2000
 
 
 SAVE_EVERY = 20
+LOOP = 3  # files of an event loop: a save has several, a look meets more or fewer
 POOL = "ts_pool_worker"  # TensorStore's: adds one whenever all it has are busy
 
 
@@ -57,19 +58,20 @@ def test_2000_steps_with_5_kills_neither_leak_nor_stand_still(clean, tmp_path, f
         step = newest_row(workdir)
         if step >= start + 200 and step < STEPS - 20:
             samples.append((step, *memory(process.popen.pid)))
-        time.sleep(0.3)
+        time.sleep(0.05)
     assert process.end() == 0, process.text
     wall = time.monotonic() - begin
     changes = {"steps": STEPS, "eval_every": 500}
     assert harness.result(workdir) == harness.result(clean(**changes))
-    tenth = max(1, len(samples) // 10)
-    early, late = samples[:tenth], samples[-tenth:]
+    # Long enough that each has moments in which nothing is being saved.
+    quarter = max(1, len(samples) // 4)
+    early, late = samples[:quarter], samples[-quarter:]
     growth = min(s[1] for s in late) / max(s[1] for s in early) - 1
     files = {s[2] for s in early}, {s[2] for s in late}
     assert samples[-1][0] - samples[0][0] > 500
     assert growth < 0.05
     assert min(files[1]) <= min(files[0])
-    assert max(files[1]) <= max(files[0])
+    assert max(files[1]) <= max(files[0]) + LOOP
     for name in {name for *_, threads in early + late for name in threads} - {POOL}:
         assert least(late, name) <= least(early, name), name
     saves = (late[0][0] - early[-1][0]) // SAVE_EVERY
