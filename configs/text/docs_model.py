@@ -8,7 +8,7 @@ Limits: a small model, a small text and a small budget. The n-grams' order is ch
         training text and reaches 12 bytes; against weaker n-grams the margin is wider.
         Settings were chosen on another split (seed 0) than the one reported (seed 2).
 Source: https://kexue.fm/archives/8265 (rotary positions), on the text that
-        ``help('topics')`` shows and the docstrings of the standard library.
+        help('topics') shows and the docstrings of the standard library.
 Run:    python -m experiments.run --config=configs/text/docs_model.py:rotary
 Cost:   2 variants, 2.5 minutes each on two CPU cores.
 """
