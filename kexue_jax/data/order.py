@@ -21,8 +21,8 @@ def _integer(name, value, least):
 
 def _sorted(examples, seed, epoch):
     """The whole permutation of one epoch of one seed, by sorting."""
-    draws = np.random.SeedSequence((seed, epoch))
-    return np.argsort(draws.generate_state(examples, np.uint64), kind="stable")
+    draws = np.random.Philox(np.random.SeedSequence((seed, epoch)))
+    return np.argsort(draws.random_raw(examples), kind="stable")
 
 
 def _walked(entries, examples, seed, epoch):
