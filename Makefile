@@ -1,33 +1,34 @@
 IN := .venv/bin
+READY := .venv/ready
 PYTHON ?= python3
 PYTEST := $(IN)/python -m pytest --doctest-modules
 
 help: ## List the commands.
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
-.venv: pyproject.toml constraints.txt
+$(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(IN)/pip install -q -c constraints.txt -e '.[dev]'
-	@touch .venv
-demo: .venv ## Set up, then run the default experiment to its report.
+	@touch $@
+demo: $(READY) ## Set up, then run the default experiment to its report.
 	$(IN)/python -m experiments.run --config=configs/text/docs_model.py
-test: .venv ## Set up, then all tests that are not marked slow or peer.
+test: $(READY) ## Set up, then all tests that are not marked slow or peer.
 	$(PYTEST) -n 2 -m "not slow and not peer"
-test-all: .venv ## All tests but those of other libraries; takes long.
+test-all: $(READY) ## All tests but those of other libraries; takes long.
 	$(PYTEST) -n 2 -m "not peer"
-peers: .venv ## Tests against other libraries, which it installs.
+peers: $(READY) ## Tests against other libraries, which it installs.
 	$(IN)/pip install -q -c constraints.txt -e '.[peer]'
 	$(PYTEST) -m peer
-reliability: .venv ## The reliability scorecard, with its figures.
+reliability: $(READY) ## The reliability scorecard, with its figures.
 	$(PYTEST) -n 2 tests/reliability -m reliability
-claims: .venv ## Check every claim at full size; writes docs/results and the tables.
+claims: $(READY) ## Check every claim at full size; writes docs/results and the tables.
 	$(IN)/python -m experiments.check --jobs=2
-bench: .venv ## Measure speed side by side; writes docs/benchmarks.
+bench: $(READY) ## Measure speed side by side; writes docs/benchmarks.
 	$(IN)/python -m benchmarks.loop --write
-lint: .venv ## Style of the code.
+lint: $(READY) ## Style of the code.
 	$(IN)/ruff check . && $(IN)/ruff format --check .
-types: .venv ## Types of the code.
+types: $(READY) ## Types of the code.
 	$(IN)/ty check --python .venv kexue_jax experiments benchmarks
-docs: .venv ## Build the pages of docs into docs/_build.
+docs: $(READY) ## Build the pages of docs into docs/_build.
 	$(IN)/pip install -q -c constraints.txt -e '.[docs]'
 	$(IN)/sphinx-build -q -W -b html docs docs/_build
 lock: ## Resolve constraints.txt anew, for every Python, without addresses.

@@ -47,7 +47,12 @@ class RandomWindows:
         end = len(self.tokens) - self.length
         start = generator.integers(0, end, self.batch)
         if self.focus is not None:
-            focused = generator.random(self.batch) < float(self.focus(step))
+            share = float(self.focus(step))
+            if not 0.0 <= share <= 1.0:
+                raise ValueError(
+                    f"focus must be a share from 0 to 1, got {share} at step {step}"
+                )
+            focused = generator.random(self.batch) < share
             near = generator.integers(self.last, end, self.batch)
             start = np.where(focused, near, start)
         weight = np.ones((self.batch, self.length), np.float32)

@@ -58,5 +58,11 @@ def test_tiles_give_context_of_length_minus_stride():
 def test_impossible_windows_are_refused():
     with pytest.raises(ValueError, match="more tokens than length"):
         RandomWindows([np.arange(8)], batch=1, length=8, seed=0)
+    for share in (-0.1, 1.5, float("nan")):
+        source = RandomWindows(
+            [np.arange(9)], batch=1, length=8, seed=0, focus=lambda step, x=share: x
+        )
+        with pytest.raises(ValueError, match=f"focus .* got {share} at step 3"):
+            source(3)
     with pytest.raises(ValueError, match="stride=9"):
         tiles(np.arange(20), length=8, stride=9, batch=1)
