@@ -10,7 +10,7 @@ import numpy as np
 from experiments.configs import Experiment, flat
 from experiments.objects import make_objects
 from kexue_jax.train import parallel
-from kexue_jax.train.loop import abstract_state, compile_step
+from kexue_jax.train.compiled import abstract_state, compile_step
 from kexue_jax.train.step import leaf_names
 
 
@@ -85,7 +85,7 @@ def _step_cost(objects: Any, like: Any) -> str:
         objects.layout,
         like,
         batch,
-        objects.wrap,
+        wrap=objects.wrap,
     )
     lines = [_columns(rows)]
     cost = compiled.cost_analysis() or {}

@@ -36,14 +36,9 @@ from kexue_jax.train.checkpoint import (
     Checkpoints,
     write_atomically,
 )
+from kexue_jax.train.compiled import abstract_state
 from kexue_jax.train.lock import Locked, WorkdirLock
-from kexue_jax.train.loop import (
-    Outcome,
-    Watchers,
-    abstract_state,
-    evaluated_params,
-    fit,
-)
+from kexue_jax.train.loop import Outcome, Watchers, evaluated_params, fit
 from kexue_jax.train.options import Options, best_of
 from kexue_jax.train.progress import Progress
 from kexue_jax.train.rows import read_rows

@@ -6,7 +6,6 @@ with the same parameters and the same rows, bit for bit, as one that was left al
 """
 
 import contextlib
-import hashlib
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Mapping, Sequence
@@ -22,10 +21,12 @@ import optax
 
 from kexue_jax.train import parallel
 from kexue_jax.train.checkpoint import Checkpoints, SaveError
+from kexue_jax.train.compiled import Scores, abstract_state, compile_step
+from kexue_jax.train.incidents import Halted, Incidents
 from kexue_jax.train.options import Options, best_of, is_spike
 from kexue_jax.train.prefetch import Prefetch
 from kexue_jax.train.rows import Rows
-from kexue_jax.train.step import Refused, State, culprits, init_state, make_step
+from kexue_jax.train.step import Refused, State, culprits, init_state
 from kexue_jax.train.stop import Interrupted, StopRequest
 from kexue_jax.train.watchdog import Watchdog
 
@@ -40,17 +41,6 @@ class Outcome(NamedTuple):
     state: State
     rows: list[dict[str, Any]]
     reason: str = ""
-
-
-class Halted(RuntimeError):
-    """The run cannot go on: something stays non-finite, or spikes keep coming.
-
-    `whole` says that the state is one to keep.
-    """
-
-    def __init__(self, message: str, *, whole: bool):
-        super().__init__(message)
-        self.whole = whole
 
 
 @dataclass
@@ -76,40 +66,6 @@ def evaluated_params(state: State) -> Any:
     if len(averages) > 1:
         raise ValueError(f"{len(averages)} transforms keep an average; which counts?")
     return averages[0][1] if averages else state.params
-
-
-def abstract_state(task: Any, tx: Any, seed: int, layout: parallel.Layout) -> State:
-    """Returns shape, dtype and sharding of every leaf; computes nothing."""
-    shapes = jax.eval_shape(partial(init_state, task, tx, seed))
-    return jax.tree.map(
-        lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s),
-        shapes,
-        parallel.place_state(shapes, layout),
-    )
-
-
-def compile_step(
-    task: Any,
-    tx: Any,
-    options: Options,
-    layout: parallel.Layout,
-    like: State,
-    batch: Any,
-    wrap: Sequence[Callable] = (),
-) -> Any:
-    """Returns the step compiled for a batch's shapes, with its cost analysis."""
-    step = make_step(
-        task,
-        tx,
-        seed=options.seed,
-        wrap=wrap,
-        micro_batches=options.micro_batches,
-        compute_dtype=options.compute_dtype,
-        max_skips=options.max_skips,
-        axis_name="data" if layout.mode == "pmap" else None,
-    )
-    shardings = jax.tree.map(lambda x: x.sharding, like)
-    return parallel.parallel_step(step, layout, shardings).lower(like, batch).compile()
 
 
 def fit(
@@ -178,8 +134,10 @@ class _Run:
         self.workdir, chief = workdir, jax.process_index() == 0
         self.scores = Rows(workdir / "scores.jsonl", enabled=chief)
         self.timing = Rows(workdir / "timing.jsonl", enabled=chief)
-        self.incidents = Rows(workdir / "incidents.jsonl", enabled=chief)
-        self.under_way: deque = deque()
+        self.incidents = Incidents(
+            workdir / "incidents.jsonl", log=self.watch.log, enabled=chief
+        )
+        self.under_way: deque[tuple[int, Scores]] = deque()
         self.compiled: dict = {}
         self.prefetch: Prefetch | None = None
         self.tracing = False
@@ -228,7 +186,7 @@ class _Run:
             self.saved_at = self.step
             self.watch.log(f"going on from the checkpoint of step {self.step}")
         self._cut_scores()
-        self._forget_later_rollbacks()
+        self.incidents.start_from(self.step, int(self.state.counters["rollbacks"]))
         self.pending: dict[str, Any] = {}
         self.shown = (self.step, 0.0)
         self._protect_best()
@@ -244,14 +202,6 @@ class _Run:
         rows = self.scores.rows
         if jax.process_index() == 0:
             self.writers = self.watch.open_writers(rows[-1]["step"] + 1 if rows else 0)
-
-    def _forget_later_rollbacks(self) -> None:
-        """Drops the rollbacks that this state has yet to make again."""
-        made = int(self.state.counters["rollbacks"])
-        backs = [row for row in self.incidents.rows if row["event"] == "rolled back"]
-        for row in backs[made:]:
-            self.incidents.rows.remove(row)
-        self.incidents.cut(self.step)
 
     def _train(self) -> str:
         """Makes the steps that are left."""
@@ -276,7 +226,7 @@ class _Run:
             if self._is_due(self.options.log_every) or self._is_eval():
                 while self.under_way:
                     self._settle()
-                self._row_of(self.step, self._plain(scores))
+                self._row_of(self.step, _for_the_row(scores))
             elif self._is_due(self.options.save_every):
                 while self.under_way:
                     self._settle()
@@ -322,14 +272,6 @@ class _Run:
         self._show(row)
         if self._protect_best() == step and self.saved_at != step:
             self._save(trained)
-
-    def _plain(self, scores: Mapping[str, Any]) -> dict[str, float]:
-        """One step's scores as numbers, with the schedules' values."""
-        got = {name: float(x) for name, x in jax.device_get(scores).items()}
-        got.pop("nonfinite")
-        for name, schedule in self.watch.schedules.items():
-            got[name] = float(schedule(self.step - 1))
-        return got
 
     def _evaluate(self) -> dict[str, float]:
         params = evaluated_params(self.state)
@@ -388,8 +330,7 @@ class _Run:
         if self.options.on_save_failure == "stop":
             raise error
         self.saved_at = None
-        self.watch.log(f"ALARM: {error}; trying again at the next save")
-        self.incidents.append({"step": self.step, "event": "save failed"})
+        self.incidents.save_failed(self.step, error)
 
     def _finish_saving(self) -> None:
         """Saves the last state, unless it is saved, and waits until it is whole."""
@@ -427,35 +368,30 @@ class _Run:
     def _settle(self) -> None:
         """Waits for the oldest step under way and notes if it was not finite."""
         step, scores = self.under_way.popleft()
-        place = int(scores["nonfinite"])
+        found = scores.read()
+        place = int(found["nonfinite"])
         if place < 0:
             self.in_row = 0
             return
         self.in_row += 1
-        what = culprits(self.like)[place]
-        batch = step - 1 + self.offset
-        self.incidents.append(
-            {
-                "step": step,
-                "event": "not finite",
-                "first": what,
-                "loss": float(scores["loss"]),
-                "batch": batch,
-                **_examples(self.task.batch(batch)),
-            }
-        )
-        self.watch.log(f"step {step} is not finite, first in {what}; it was not made")
+        what, number = culprits(self.like)[place], step - 1 + self.offset
+        batch = self.task.batch(number)
+        self.incidents.not_finite(step, what, found["loss"], number, batch)
         if self.in_row > self.options.max_skips:
-            zero = jax.tree.map(lambda x: x * 0, self.state.counters["skipped_in_row"])
-            counters = self.state.counters | {"skipped_in_row": zero}
-            self.state = self.state._replace(counters=counters)
-            self.step = int(self.state.step)
+            self._unfreeze()
             raise Halted(
                 f"step {step} is not finite, first in {what}, after "
                 f"{self.in_row - 1} skipped before it (max_skips = "
                 f"{self.options.max_skips}); the state is that of step {self.step}",
                 whole=True,
             )
+
+    def _unfreeze(self) -> None:
+        """Makes a state that stopped itself one to go on from."""
+        zero = jax.tree.map(lambda x: x * 0, self.state.counters["skipped_in_row"])
+        counters = self.state.counters | {"skipped_in_row": zero}
+        self.state = self.state._replace(counters=counters)
+        self.step = int(self.state.step)
 
     def _roll_back(self) -> None:
         """Goes back before a spike, and passes over the batches since."""
@@ -483,10 +419,7 @@ class _Run:
         self.state = restored.state._replace(counters=counters)
         self.step = self.saved_at = restored.step
         self._cut_scores()
-        self.incidents.append(
-            {"step": self.step, "event": "rolled back", "from": spiked}
-        )
-        self.watch.log(f"the loss spiked at step {spiked}: back to step {self.step}")
+        self.incidents.rolled_back(self.step, spiked)
         self._read_counters()
         self._open_prefetch()
 
@@ -529,7 +462,8 @@ class _Run:
                     self.layout,
                     self.like,
                     batch,
-                    self.wrap,
+                    wrap=self.wrap,
+                    schedules=self.watch.schedules,
                 )
             self.compiled[key] = made
         return self.compiled[key]
@@ -564,11 +498,6 @@ class _Run:
             self.watch.progress.close()
 
 
-def _examples(batch: Mapping[str, np.ndarray]) -> dict[str, Any]:
-    """What identifies the examples of a batch: their index, or a hash."""
-    if "index" in batch:
-        return {"examples": np.asarray(batch["index"]).tolist()}
-    digest = hashlib.sha256()
-    for name in sorted(batch):
-        digest.update(np.ascontiguousarray(batch[name]).tobytes())
-    return {"sha256": digest.hexdigest()}
+def _for_the_row(scores: Scores) -> dict[str, float]:
+    """One step's scores without the one that only the loop reads."""
+    return {name: x for name, x in scores.read().items() if name != "nonfinite"}

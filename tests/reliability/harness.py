@@ -18,7 +18,7 @@ import numpy as np
 from experiments import configs, runner
 from experiments.objects import make_objects
 from kexue_jax.train.checkpoint import Checkpoints, read_arrays, read_manifest
-from kexue_jax.train.loop import abstract_state
+from kexue_jax.train.compiled import abstract_state
 from kexue_jax.train.rows import read_rows
 from tests.reliability.tiny import Examples
 

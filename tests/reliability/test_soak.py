@@ -6,29 +6,53 @@ import random
 import time
 from collections import Counter
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
+from kexue_jax.train.checkpoint import read_manifest
 from kexue_jax.train.rows import read_rows
 from tests.reliability import harness
 
 STEPS = 2000
+POOL = "ts_pool_worker"  # TensorStore's own threads, see below
 
 
-def memory(pid):
-    """Resident bytes of a process, its open files, and its threads by name."""
+class Look(NamedTuple):
+    """What a process holds: resident bytes, open files, and threads by name."""
+
+    memory: int
+    files: int
+    threads: Counter
+
+
+def look(pid):
     with open(f"/proc/{pid}/statm", encoding="ascii") as file:
         pages = int(file.read().split()[1])
     threads = Counter()
     for task in os.listdir(f"/proc/{pid}/task"):
         with contextlib.suppress(OSError):  # it has ended
             threads[Path(f"/proc/{pid}/task/{task}/comm").read_text().strip()] += 1
-    return pages * 4096, len(os.listdir(f"/proc/{pid}/fd")), threads
+    return Look(pages * 4096, len(os.listdir(f"/proc/{pid}/fd")), threads)
 
 
-def least(samples, name):
-    """The fewest threads of a name: what is left between two saves."""
-    return min(threads[name] for *_, threads in samples)
+def saving(workdir):
+    """Whether a checkpoint is being written or removed."""
+    folders = [p for p in (workdir / "checkpoints").iterdir() if p.is_dir()]
+    return not all((folder / "manifest.json").exists() for folder in folders)
+
+
+def quiet_looks(workdir, process, until):
+    """Looks at a process between its saves, until it ends; none after a step."""
+    found = []
+    while process.popen.poll() is None:
+        with contextlib.suppress(OSError):  # a folder, or the process, has gone
+            step, busy = newest_row(workdir), saving(workdir)
+            held = look(process.popen.pid)
+            if not busy and not saving(workdir) and step < until:
+                found.append((step, held))
+        time.sleep(0.01)
+    return found
 
 
 @pytest.mark.slow
@@ -48,29 +72,33 @@ def test_2000_steps_with_5_kills_neither_leak_nor_stand_still(clean, tmp_path, f
         process.wait_for(lambda until=until: newest_row(workdir) >= until)
         harness.kill(process)
     process = harness.start(workdir, *words, step_ms=15)
-    start, samples = newest_row(workdir), []
-    while process.popen.poll() is None:
-        step = newest_row(workdir)
-        if step >= start + 200 and step < STEPS - 20:
-            samples.append((step, *memory(process.popen.pid)))
-        time.sleep(0.05)
+    start = newest_row(workdir)
+    looks = [
+        held
+        for step, held in quiet_looks(workdir, process, STEPS - 20)
+        if step >= start + 200
+    ]
     assert process.end() == 0, process.text
     wall = time.monotonic() - begin
     changes = {"steps": STEPS, "eval_every": 500}
     assert harness.result(workdir) == harness.result(clean(**changes))
-    # Long enough that each has moments in which nothing is being saved.
-    quarter = max(1, len(samples) // 4)
-    early, late = samples[:quarter], samples[-quarter:]
-    growth = min(s[1] for s in late) / max(s[1] for s in early) - 1
-    files = {s[2] for s in early}, {s[2] for s in late}
-    assert samples[-1][0] - samples[0][0] > 500
+    quarter = len(looks) // 4
+    assert quarter >= 20
+    early, late = looks[:quarter], looks[-quarter:]
+    growth = min(x.memory for x in late) / max(x.memory for x in early) - 1
     assert growth < 0.05
-    assert min(files[1]) <= min(files[0])
+    files = {x.files for x in early}, {x.files for x in late}
     assert max(files[1]) <= max(files[0])
-    total = [min(threads.total() for *_, threads in part) for part in (early, late)]
-    names = {name for *_, threads in early + late for name in threads}
-    more = {name: least(late, name) - least(early, name) for name in names}
-    assert total[1] <= total[0], {name: n for name, n in more.items() if n > 0}
+    # TensorStore starts a thread when all of its pool are busy, which a loaded machine
+    # shows at any time; jobs of one save bound it. A leak of one a save is 40 of them.
+    jobs = 2 * len(read_manifest(harness.last(workdir))["leaves"])
+    assert max(x.threads.pop(POOL, 0) for x in looks) <= min(jobs, 40)
+    names = {name for x in looks for name in x.threads}
+    most = [
+        Counter({n: max(x.threads[n] for x in part) for n in names})
+        for part in (early, late)
+    ]
+    assert not most[1] - most[0]
     folders = [p.name for p in (workdir / "checkpoints").iterdir() if p.is_dir()]
     assert len(folders) <= 3  # two to go on from, and the best
     assert not list(workdir.rglob("*tmp*"))
@@ -78,7 +106,7 @@ def test_2000_steps_with_5_kills_neither_leak_nor_stand_still(clean, tmp_path, f
     productive = trained(workdir)
     figure(
         f"goodput {productive / wall:.0%}, memory {growth:+.1%}, "
-        f"open files {min(files[0])} to {max(files[1])}"
+        f"open files {max(files[0])} early and {max(files[1])} late"
     )
 
 

@@ -6,7 +6,7 @@ import pytest
 from jax.sharding import PartitionSpec
 
 from kexue_jax.train import parallel
-from kexue_jax.train.loop import abstract_state, compile_step
+from kexue_jax.train.compiled import abstract_state, compile_step
 from kexue_jax.train.options import Options
 from kexue_jax.train.step import init_state
 
@@ -46,7 +46,7 @@ def losses(**mesh):
         batch = parallel.place_batch(task.batch(number), layout)
         step = step or compile_step(task, tx, options, layout, like, batch)
         state, scores = step(state, batch)
-        found.append(float(scores["loss"]))
+        found.append(scores.read()["loss"])
     return found, state
 
 
