@@ -12,6 +12,7 @@ its first step, with an empty and with a warm compilation cache. ``--write`` wri
 ``docs/benchmarks/loop.json`` and the page of it.
 """
 
+import io
 import itertools
 import json
 import math
@@ -38,6 +39,7 @@ from kexue_jax.train.checkpoint import write_atomically
 from kexue_jax.train.compiled import Scores, abstract_state, compile_step
 from kexue_jax.train.loop import Watchers, fit
 from kexue_jax.train.options import Options
+from kexue_jax.train.progress import Progress
 from kexue_jax.train.step import init_state
 
 EVERY, ROWS = 10, 4  # steps between two rows of the loop; rows in a turn
@@ -154,13 +156,13 @@ def measure(spec: str, turns: int) -> dict[str, Any]:
     experiment = configs.load_config(spec)
     experiment.config.mesh.data = 1
     objects = make_objects(experiment)
-    watch = Turns(objects)
+    watch, steps = Turns(objects), (turns + 2) * TURN
     with tempfile.TemporaryDirectory() as folder:
         fit(
             objects.task,
             objects.tx,
             Options(
-                steps=(turns + 2) * TURN,
+                steps=steps,
                 seed=objects.options.seed,
                 micro_batches=objects.options.micro_batches,
                 compute_dtype=objects.options.compute_dtype,
@@ -171,7 +173,9 @@ def measure(spec: str, turns: int) -> dict[str, Any]:
             layout=objects.layout,
             wrap=objects.wrap,
             watchers=Watchers(
-                open_writers=lambda step: [watch], schedules=objects.schedules
+                open_writers=lambda step: [watch],
+                progress=Progress(steps, stream=io.StringIO()),
+                schedules=objects.schedules,
             ),
         )
     times = {name: np.array(way.times[1:-1]) for name, way in watch.others.items()}

@@ -24,7 +24,13 @@ FREE = ("mesh", "writers", "prefetch", "hang_seconds", "keep", "on_save_failure"
 DATA = ("source", "held_out")
 """Entries of a config that say what the data are."""
 
-_OPTIONAL = {"eval_every": int, "patience": int, "best": str, "spike_factor": float}
+_OPTIONAL = {
+    "eval_every": int,
+    "patience": int,
+    "best": str,
+    "spike_factor": float,
+    "prefetch": int,
+}
 
 
 class ConfigError(ValueError):

@@ -30,7 +30,16 @@ from kexue_jax.train.step import Refused, State, culprits, init_state
 from kexue_jax.train.stop import Interrupted, StopRequest
 from kexue_jax.train.watchdog import Watchdog
 
-RUN_AHEAD = 2  # steps that may be under way on the devices
+RUN_AHEAD = 2  # steps that stay under way while the loop waits for those before
+MANY, LONG = 16, 0.1  # steps under way, or seconds since the oldest, that it waits at
+
+
+class UnderWay(NamedTuple):
+    """A step that the devices may still be at, and the time since it was sent there."""
+
+    step: int
+    scores: Scores
+    since: float
 
 
 class Outcome(NamedTuple):
@@ -137,7 +146,7 @@ class _Run:
         self.incidents = Incidents(
             workdir / "incidents.jsonl", log=self.watch.log, enabled=chief
         )
-        self.under_way: deque[tuple[int, Scores]] = deque()
+        self.under_way: deque[UnderWay] = deque()
         self.compiled: dict = {}
         self.prefetch: Prefetch | None = None
         self.tracing = False
@@ -162,9 +171,7 @@ class _Run:
             notes = self._start()
         try:
             self._row_of(self.step, notes.get("row", {}))
-            status, reason = self._train(), ""
-        except Interrupted:
-            status, reason = "preempted", "asked to stop"
+            status, reason = self._train_or_stop()
         except Halted as halted:
             status, reason = "halted", str(halted)
             if not halted.whole:
@@ -203,6 +210,13 @@ class _Run:
         if jax.process_index() == 0:
             self.writers = self.watch.open_writers(rows[-1]["step"] + 1 if rows else 0)
 
+    def _train_or_stop(self) -> tuple[str, str]:
+        try:
+            return self._train(), ""
+        except Interrupted:
+            self._settle(0)
+            return "preempted", "asked to stop"
+
     def _train(self) -> str:
         """Makes the steps that are left."""
         self._read_counters()
@@ -218,31 +232,52 @@ class _Run:
             step = self._compiled(batch)
             self.state, scores = step(self.state, batch)
             self.step += 1
-            self.under_way.append((self.step, scores))
-            if len(self.under_way) > RUN_AHEAD:
-                self._settle()
+            self.under_way.append(UnderWay(self.step, scores, time.monotonic()))
             self.dog.beat()
+            if self._is_looked_at(self.step):
+                self._settle(0)
+            elif self._has_run_ahead():
+                self._settle(RUN_AHEAD)
             self._notice_failed_save()
-            if self._is_due(self.options.log_every) or self._is_eval():
-                while self.under_way:
-                    self._settle()
-                self._row_of(self.step, _for_the_row(scores))
-            elif self._is_due(self.options.save_every):
-                while self.under_way:
-                    self._settle()
-                self._save({})
-            elif self.watch.progress:
+            if self.watch.progress:
                 self.watch.progress.update(self.step, None)
-        while self.under_way:
-            self._settle()
         return "stopped early" if self._patience_is_over() else "finished"
 
-    def _is_due(self, every: int | None) -> bool:
-        last = self.step == self.options.steps
-        return last or (every is not None and self.step % every == 0)
+    def _is_due(self, step: int, every: int | None) -> bool:
+        last = step == self.options.steps
+        return last or (every is not None and step % every == 0)
 
-    def _is_eval(self) -> bool:
-        return self.step == 0 or self._is_due(self.options.eval_every)
+    def _is_eval(self, step: int) -> bool:
+        return step == 0 or self._is_due(step, self.options.eval_every)
+
+    def _is_looked_at(self, step: int) -> bool:
+        """Whether the state after a step is evaluated or saved before it goes on."""
+        return self._is_eval(step) or self._is_due(step, self.options.save_every)
+
+    def _has_run_ahead(self) -> bool:
+        """Whether to wait for the devices: to wait for each short step would cost it.
+
+        Several processes wait at the same steps, as they may have to turn back there.
+        """
+        late = time.monotonic() - self.under_way[0].since > LONG
+        return late or len(self.under_way) >= MANY or jax.process_count() > 1
+
+    def _settle(self, ahead: int) -> None:
+        """Waits until at most `ahead` steps are under way; deals with the others.
+
+        The row of a step that is only logged is written here, some steps later, so that
+        the devices need not stand still for it.
+        """
+        if len(self.under_way) > ahead:
+            self.under_way[-1 - ahead].scores.numbers.block_until_ready()
+        while len(self.under_way) > ahead:
+            step, scores, _ = self.under_way.popleft()
+            found = scores.read()
+            self._check_finite(step, int(found.pop("nonfinite")), found["loss"])
+            if self._is_due(step, self.options.log_every) or self._is_eval(step):
+                self._row_of(step, found)
+            elif self._is_due(step, self.options.save_every):
+                self._save({})
 
     # One row: log, save, evaluate, write
 
@@ -253,18 +288,18 @@ class _Run:
         while it evaluates can write the same row.
         """
         written = self.scores.rows and self.scores.rows[-1]["step"] == step
-        if not written and (trained or self._is_eval()):
+        if not written and (trained or self._is_eval(step)):
             self._write_row_of(step, trained)
         # also of a row that was written before this process: it may have died then
         factor, window = self.options.spike_factor, self.options.spike_window
         if factor and trained and is_spike(self.scores.rows, factor, window):
-            self._roll_back()
+            self._roll_back(step)
 
     def _write_row_of(self, step: int, trained: Mapping[str, Any]) -> None:
         row = {"step": step, **trained}
-        if step and self._is_due(self.options.save_every):
+        if step and self._is_due(step, self.options.save_every):
             self._save(trained)
-        if self._is_eval():
+        if self._is_eval(step):
             self.pending = dict(trained)
             row |= self._evaluate()
         self.scores.append(row)
@@ -302,7 +337,7 @@ class _Run:
         for writer in self.writers:
             writer.write(row["step"], numbers)
         if self.watch.progress:
-            self.watch.progress.update(row["step"], numbers)
+            self.watch.progress.update(self.step, numbers)
 
     # Saving
 
@@ -334,7 +369,6 @@ class _Run:
 
     def _finish_saving(self) -> None:
         """Saves the last state, unless it is saved, and waits until it is whole."""
-        self.under_way.clear()
         self._save(self.pending)
         with self._meanwhile("saving"):
             self.checkpoints.wait()
@@ -365,18 +399,14 @@ class _Run:
 
     # What may go wrong
 
-    def _settle(self) -> None:
-        """Waits for the oldest step under way and notes if it was not finite."""
-        step, scores = self.under_way.popleft()
-        found = scores.read()
-        place = int(found["nonfinite"])
+    def _check_finite(self, step: int, place: int, loss: float) -> None:
+        """Notes a step that was not finite; `place` is that of its first culprit."""
         if place < 0:
             self.in_row = 0
             return
         self.in_row += 1
         what, number = culprits(self.like)[place], step - 1 + self.offset
-        batch = self.task.batch(number)
-        self.incidents.not_finite(step, what, found["loss"], number, batch)
+        self.incidents.not_finite(step, what, loss, number, self.task.batch(number))
         if self.in_row > self.options.max_skips:
             self._unfreeze()
             raise Halted(
@@ -388,14 +418,14 @@ class _Run:
 
     def _unfreeze(self) -> None:
         """Makes a state that stopped itself one to go on from."""
+        self.under_way.clear()
         zero = jax.tree.map(lambda x: x * 0, self.state.counters["skipped_in_row"])
         counters = self.state.counters | {"skipped_in_row": zero}
         self.state = self.state._replace(counters=counters)
         self.step = int(self.state.step)
 
-    def _roll_back(self) -> None:
+    def _roll_back(self, spiked: int) -> None:
         """Goes back before a spike, and passes over the batches since."""
-        spiked = self.step
         counters = self.state.counters
         made = int(counters["rollbacks"]) + 1
         if made > self.options.max_rollbacks:
@@ -418,6 +448,7 @@ class _Run:
         counters = restored.state.counters | parallel.place_whole(plain, self.layout)
         self.state = restored.state._replace(counters=counters)
         self.step = self.saved_at = restored.step
+        self.under_way.clear()
         self._cut_scores()
         self.incidents.rolled_back(self.step, spiked)
         self._read_counters()
@@ -496,8 +527,3 @@ class _Run:
             writer.close()
         if self.watch.progress:
             self.watch.progress.close()
-
-
-def _for_the_row(scores: Scores) -> dict[str, float]:
-    """One step's scores without the one that only the loop reads."""
-    return {name: x for name, x in scores.read().items() if name != "nonfinite"}

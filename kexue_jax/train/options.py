@@ -27,7 +27,7 @@ class Options:
       spike_window: how many logged rows the median is over.
       max_rollbacks: rollbacks in all; one more stops the run.
       on_save_failure: ``stop``, or ``continue`` to try again at the next save.
-      prefetch: batches made ahead.
+      prefetch: batches made ahead; by default as many as fit into 64 MiB, from 2 to 32.
       hang_seconds: time without a step (or 20 median steps, if longer) after which the
         process ends.
     """
@@ -48,7 +48,7 @@ class Options:
     spike_window: int = 20
     max_rollbacks: int = 3
     on_save_failure: str = "stop"
-    prefetch: int = 4
+    prefetch: int | None = None
     hang_seconds: float = 300.0
 
     def __post_init__(self):

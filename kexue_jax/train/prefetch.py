@@ -2,8 +2,10 @@
 
 import queue
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
+
+FEWEST, MOST, ROOM = 2, 32, 64 << 20  # batches made ahead, unless asked; bytes of them
 
 
 class Prefetch:
@@ -17,35 +19,43 @@ class Prefetch:
       make: gives the batch of a step, on the devices.
       start: the first step.
       stop: the first step that is not made.
-      depth: how many may lie ready.
+      depth: how many may lie ready; None for as many as fit into 64 MiB, from 2 to 32.
     """
 
     def __init__(
-        self, make: Callable[[int], Any], start: int, stop: int, *, depth: int = 4
+        self,
+        make: Callable[[int], Any],
+        start: int,
+        stop: int,
+        *,
+        depth: int | None = None,
     ):
-        if depth < 1:
+        if depth is not None and depth < 1:
             raise ValueError(f"depth must be at least 1, got {depth}")
         self._make, self._start, self._stop = make, start, stop
         self._ready: queue.SimpleQueue = queue.SimpleQueue()
         self._room: queue.SimpleQueue = queue.SimpleQueue()  # how many more to make
-        self._room.put(depth)
-        self._taken, self._half = 0, (depth + 1) // 2
+        self._depth, self._taken = depth, 0
         self._closed = False
         self._thread = threading.Thread(target=self._run, name="prefetch", daemon=True)
         self._thread.start()
 
     def _run(self) -> None:
-        room = 0
+        room = self._depth or 1
         for step in range(self._start, self._stop):
             room = room or self._room.get()
             if self._closed:
                 return
             room -= 1
             try:
-                self._ready.put((step, self._make(step), None))
+                batch = self._make(step)
             except BaseException as error:  # raised where the batch is wanted
                 self._ready.put((step, None, error))
                 return
+            if self._depth is None:
+                self._depth = _depth_of(batch)
+                room = self._depth - 1
+            self._ready.put((step, batch, None))
 
     def take(self, step: int) -> Any:
         """Returns the batch of a step; steps are taken in order.
@@ -54,7 +64,7 @@ class Prefetch:
         """
         made, batch, error = self._ready.get()
         self._taken += 1
-        if self._taken == self._half:
+        if 2 * self._taken >= (self._depth or 1):
             self._room.put(self._taken)
             self._taken = 0
         if error is not None:
@@ -76,3 +86,10 @@ class Prefetch:
         self._room.put(1)
         if self._thread is not threading.current_thread():
             self._thread.join(1.0)
+
+
+def _depth_of(batch: Any) -> int:
+    """How many batches of this size may lie ready."""
+    arrays = batch.values() if isinstance(batch, Mapping) else [batch]
+    size = sum(getattr(x, "nbytes", 0) for x in arrays)
+    return max(FEWEST, min(MOST, ROOM // max(size, 1)))

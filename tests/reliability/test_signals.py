@@ -32,7 +32,8 @@ def test_sigterm_saves_the_step_and_the_run_goes_on_bit_for_bit(
 ):
     line, times, slow = PHASES[phase]
     workdir, marks = tmp_path / "run", tmp_path / "marks"
-    process = harness.start(workdir, marks=str(marks), **slow)
+    words = ("--config.prefetch=4",)
+    process = harness.start(workdir, *words, marks=str(marks), **slow)
     process.wait_for(said(marks, line, times))
     sent = time.monotonic()
     process.signal(signal.SIGTERM)

@@ -1,6 +1,7 @@
 import threading
 import time
 
+import numpy as np
 import pytest
 
 from kexue_jax.train.prefetch import Prefetch
@@ -21,6 +22,24 @@ def test_no_more_than_depth_lie_ready():
         ahead.take(step)
         assert len(made) <= step + 1 + 3
     ahead.close()
+
+
+def test_by_default_small_batches_lie_ready_by_the_dozen_and_large_ones_in_pairs():
+    def ready(size):
+        made = []
+
+        def make(step):
+            made.append(step)
+            return {"x": np.zeros(size, np.uint8)}
+
+        ahead = Prefetch(make, 0, 100)
+        time.sleep(0.3)
+        ahead.close()
+        return len(made)
+
+    assert ready(1000) == 32
+    assert ready(20 << 20) == 3
+    assert ready(50 << 20) == 2
 
 
 def test_an_error_is_raised_where_the_batch_is_wanted_with_its_step():
