@@ -170,8 +170,7 @@ class _Run:
         with self._meanwhile("restoring"):
             notes = self._start()
         try:
-            self._row_of(self.step, notes.get("row", {}))
-            status, reason = self._train_or_stop()
+            status, reason = self._train_or_stop(notes.get("row", {}))
         except Halted as halted:
             status, reason = "halted", str(halted)
             if not halted.whole:
@@ -210,8 +209,9 @@ class _Run:
         if jax.process_index() == 0:
             self.writers = self.watch.open_writers(rows[-1]["step"] + 1 if rows else 0)
 
-    def _train_or_stop(self) -> tuple[str, str]:
+    def _train_or_stop(self, row: Mapping[str, Any]) -> tuple[str, str]:
         try:
+            self._row_of(self.step, row)
             return self._train(), ""
         except Interrupted:
             self._settle(0)
