@@ -238,10 +238,10 @@ def page(results: dict[str, Any], about: dict[str, Any]) -> str:
     Milliseconds a step, medians of short turns that alternate in one process, on
     {about["cores"]} shared cores (jax {about["jax"]}, {about["date"][:10]}): the bare
     compiled step with its batches ready, the same by hand without guards and norms, and
-    the loop with everything on. What the loop costs is the median over turns of its
-    time less that of the bare step in the same turn, with a 95 % interval. The bar is
-    150 us or 5 % over the bare step, whichever is more, and 15 s to the first step with
-    a warm compilation cache."""
+    the loop with its rows, progress line and prefetch. What the loop costs is the
+    median over turns of its time less that of the bare step in the same turn, with a
+    95 % interval. The bar is 150 us or 5 % over the bare step, whichever is more, and
+    15 s to the first step with a warm compilation cache."""
     lines = [
         "# What the loop costs",
         "",

@@ -154,6 +154,9 @@ class _Run:
         self.saved_at: int | None = None
         self.in_row = 0
         self.started, self.elsewhere = time.monotonic(), 0.0
+        self.trained_seconds = (
+            0.0  # seconds of training up to the step that was settled last
+        )
 
     # From start to end
 
@@ -268,10 +271,15 @@ class _Run:
         The row of a step that is only logged is written here, some steps later, so that
         the devices need not stand still for it.
         """
-        if len(self.under_way) > ahead:
+        count = len(self.under_way) - ahead
+        if count > 0:
             self.under_way[-1 - ahead].scores.numbers.block_until_ready()
+            took = self._training_seconds() - self.trained_seconds
         while len(self.under_way) > ahead:
             step, scores, _ = self.under_way.popleft()
+            self.trained_seconds += (
+                took / count
+            )  # those waited for together share the time
             found = scores.read()
             self._check_finite(step, int(found.pop("nonfinite")), found["loss"])
             if self._is_due(step, self.options.log_every) or self._is_eval(step):
@@ -324,11 +332,13 @@ class _Run:
             yield
         self.elsewhere += time.monotonic() - before
 
+    def _training_seconds(self) -> float:
+        return time.monotonic() - self.started - self.elsewhere
+
     def _show(self, row: Mapping[str, Any]) -> None:
-        seconds = time.monotonic() - self.started
-        training, steps = seconds - self.elsewhere, row["step"] - self.shown[0]
-        rate = steps / max(training - self.shown[1], 1e-9)
-        self.shown = (row["step"], training)
+        seconds, steps = time.monotonic() - self.started, row["step"] - self.shown[0]
+        rate = steps / max(self.trained_seconds - self.shown[1], 1e-9)
+        self.shown = (row["step"], self.trained_seconds)
         time_row = {"step": row["step"], "seconds": round(seconds, 3)}
         if steps > 0:
             time_row |= {"steps_per_second": round(rate, 3), "phase": "train"}

@@ -10,6 +10,7 @@ import pytest
 from kexue_jax.train import loop, parallel
 from kexue_jax.train.loop import fit
 from kexue_jax.train.options import Options
+from kexue_jax.train.rows import read_rows
 
 
 class Counting:
@@ -54,6 +55,17 @@ def test_every_row_is_of_its_own_step_however_late_it_is_read(
     assert [row["step"] for row in outcome.rows] == list(range(51))
     assert [row["number"] for row in outcome.rows[1:]] == list(range(50))
     assert outcome.rows[-1]["held_out/w"] == -50
+
+
+def test_the_speed_in_a_row_is_that_of_steps_also_if_many_rows_are_read_at_once(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr(loop, "LONG", 60.0)
+    run(tmp_path, Counting(before=lambda number: time.sleep(0.005)))
+    rows = read_rows(tmp_path / "timing.jsonl")
+    rates = [row["steps_per_second"] for row in rows if row["step"] > 0]
+    assert len(rates) == 50
+    assert max(rates) < 1000  # a step takes 5 ms
 
 
 def test_what_is_evaluated_or_saved_is_the_state_of_that_step(tmp_path):
