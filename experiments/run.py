@@ -5,6 +5,7 @@ before anything started, 3 halted (not finite, or spiking), 4 hanging, 74 nothin
 written, 75 stopped by a signal and ready to go on.
 """
 
+import gc
 import os
 import shlex
 import signal
@@ -149,6 +150,8 @@ def _run(parsed, values, profile, argv) -> int:
     from kexue_jax.train.lock import Locked
     from kexue_jax.train.step import Refused
 
+    gc.freeze()  # what is imported stays: collections that walk through it double the
+    # time of whatever makes many objects, such as tracing and parsing
     experiment = parsed.experiment._replace(trust=tuple(values.trust))
     marks = [*parsed.overrides, *(["smoke"] if values.smoke else [])]
     workdir = Path(values.workdir or runner.default_workdir(experiment, marks))

@@ -1,6 +1,7 @@
 """Eight CPU devices, a compilation cache of this machine, and keys for every test."""
 
 import functools
+import gc
 import itertools
 import os
 from pathlib import Path
@@ -21,6 +22,10 @@ CACHE = ROOT / ".cache" / "jax"
 jax.config.update("jax_compilation_cache_dir", str(CACHE))
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
 jax.config.update("jax_numpy_rank_promotion", "raise")
+
+
+def pytest_collection_finish(session):
+    gc.freeze()  # collections then need not walk through all that was imported
 
 
 @pytest.fixture

@@ -39,18 +39,18 @@ class NGrams(NamedTuple):
 
 
 def _table(keys, contexts, count):
-    found = [max(int(np.sum(count == n)), 1) for n in (1, 2, 3, 4)]
+    found = np.maximum(np.bincount(np.minimum(count, 5), minlength=6)[1:5], 1).tolist()
     share = found[0] / (found[0] + 2 * found[1])
     steps = [n - (n + 1) * share * found[n] / found[n - 1] for n in (1, 2, 3)]
     # Above its count a discount makes probabilities negative; at 0 it leaves nothing
     # for unseen bytes.
     steps = [min(max(step, 0.05), n) for n, step in enumerate(steps, 1)]
     discounts = np.array([0.0, *steps])
-    discount = discounts[np.minimum(count, 3).astype(np.int64)]
+    discount = discounts[np.minimum(count, 3)]
     owner = keys // 256
     total = np.bincount(owner, count, minlength=contexts)
     reserve = np.bincount(owner, discount, minlength=contexts)
-    return Table(count, discount, total, reserve)
+    return Table(count.astype(float), discount, total, reserve)
 
 
 def fit(text: bytes, *, order: int) -> NGrams:
@@ -79,13 +79,12 @@ def fit(text: bytes, *, order: int) -> NGrams:
     levels = []
     for length, (keys, count, _) in enumerate(found, 1):
         contexts = 1 if length == 1 else len(found[length - 2][0])
+        raw = lower = _table(keys, contexts, count)
         if length < order:
             left = np.bincount(found[length][2], minlength=len(keys))
-            left = np.maximum(left, 1)  # the one at the start of the text has no left
-        else:
-            left = count
-        tables = [_table(keys, contexts, c.astype(float)) for c in (count, left)]
-        levels.append(Level(keys, *tables))
+            # the one at the start of the text has no left
+            lower = _table(keys, contexts, np.maximum(left, 1))
+        levels.append(Level(keys, raw, lower))
     return NGrams(tuple(levels))
 
 
@@ -95,31 +94,61 @@ def _grams(
     """Gives the keys, the counts and the suffixes' places of each length in turn.
 
     One sort serves all lengths: where the places of a text are in the order of the
-    bytes that follow them, equal n-grams of any length lie side by side.
+    bytes that follow them, equal n-grams of any length lie side by side, and what two
+    neighbours have in common says at which lengths they differ.
     """
     size = len(symbols)
     padded = np.concatenate([symbols, np.zeros(order + 7, np.uint8)])
-    eights = np.lib.stride_tricks.sliding_window_view(padded, 8)
-    words = [
-        eights[first : first + size].copy().view(">u8")[:, 0].astype(np.uint64)
-        for first in range(0, order, 8)
-    ]
-    start = np.lexsort(words[::-1])
-    new = np.arange(size) == 0  # whether an n-gram differs from the one before it
-    shorter = np.zeros(size + 1, np.int64)  # places one level below, by the start
+    start = _sorted_places(padded, size, order)
+    rank = np.empty(size + 1, np.int32)
+    rank[start], rank[size] = np.arange(size, dtype=np.int32), 0
+    common = _common(padded, start, order)
+    shorter = np.zeros(size, np.int32)  # places one level below, by the rank
     for length in range(1, order + 1):
-        short = np.flatnonzero(start > size - length)  # the text ends inside it
-        new[np.minimum(short + 1, len(new) - 1)] |= new[short]
-        start, new = np.delete(start, short), np.delete(new, short)
-        last = padded[start + length - 1]
-        new[1:] |= last[1:] != last[:-1]
+        new = common < length  # whether an n-gram differs from the one before it
+        short = rank[max(size - length + 1, 0) : size]  # the text ends inside them
+        for place in np.sort(short):
+            new[place + 1 : place + 2] |= new[place]
+            new[place] = False
         firsts = np.flatnonzero(new)
         some = start[firsts]
-        keys = shorter[some] * 256 + padded[some + length - 1]
-        yield keys, np.diff(firsts, append=len(start)), shorter[some + 1]
-        place = np.zeros(size + 1, np.int64)
-        place[start] = np.cumsum(new) - 1
-        shorter = place
+        keys = shorter[firsts].astype(np.int64) * 256 + padded[some + length - 1]
+        count = np.diff(firsts, append=size)
+        owner = np.searchsorted(firsts, short, "right") - 1
+        np.subtract.at(count, owner[owner >= 0], 1)
+        yield keys, count, shorter[rank[some + 1]]
+        shorter = np.cumsum(new, dtype=np.int32) - 1
+
+
+def _sorted_places(padded: np.ndarray, size: int, order: int) -> np.ndarray:
+    """Returns the places of a text by the bytes from there on, at least `order` many.
+
+    The ranks of the first 8 bytes and of the next 8 make those of 16, and so on.
+    """
+    eights = np.lib.stride_tricks.sliding_window_view(padded, 8)[:size]
+    key = eights.copy().view(">u8")[:, 0].astype(np.uint64)
+    start, known = np.argsort(key), 8
+    while known < order:
+        ordered = key[start]
+        rank, behind = np.empty((2, size), np.uint64)
+        rank[start] = np.cumsum(np.append(True, ordered[1:] != ordered[:-1]))
+        behind[:] = 0  # where the text has ended
+        behind[: max(size - known, 0)] = rank[known:]
+        key = rank << np.uint64(32) | behind
+        start, known = np.argsort(key), 2 * known
+    return start
+
+
+def _common(padded: np.ndarray, start: np.ndarray, order: int) -> np.ndarray:
+    """Returns how many first bytes each place shares with the one before it."""
+    common = np.zeros(len(start), np.uint8 if order < 256 else np.int64)
+    same, last = np.ones(len(start), bool), padded[start]
+    same[:1] = False
+    for length in range(1, order + 1):
+        same[1:] &= last[1:] == last[:-1]
+        common += same
+        last = padded[start + length]
+    return common
 
 
 def _mixed(table, shorter, place, hit, context, known):

@@ -1,8 +1,9 @@
 """Task: predict the next token of a text, scored in bits per byte."""
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from functools import cached_property, partial
+from concurrent.futures import Future
+from functools import partial
+from threading import Thread
 from typing import Any, Protocol
 
 import jax
@@ -91,6 +92,20 @@ def _compressor_scores(
     return {"bits_per_byte": primed, "bits_per_byte_alone": alone}
 
 
+def _begun(work: Callable[..., dict[str, float]], *args: Any) -> Future:
+    """Calls a function in a thread, which the end of the process does not wait for."""
+    future = Future()
+
+    def call():
+        try:
+            future.set_result(work(*args))
+        except Exception as error:
+            future.set_exception(error)
+
+    Thread(target=call, daemon=True).start()
+    return future
+
+
 class LanguageModel:
     """Cross-entropy of the next token, beside n-grams and compressors of the text."""
 
@@ -128,6 +143,7 @@ class LanguageModel:
         self.prompts, self.temperatures = tuple(prompts), tuple(temperatures)
         self.sample_seed, self.longest_ngram = sample_seed, longest_ngram
         self.train = START.join(text.parts)
+        self._counts = self._begin_counting()  # which takes as long as all that follows
         self.tokenizer = tokenizer(self.train)
         start = self.tokenizer.encode(START)
         self.batch = source(self.tokenizer, [START + part for part in text.parts])
@@ -157,21 +173,21 @@ class LanguageModel:
         scores = {"loss": loss, "accuracy": accuracy, "weight": weight}
         return loss, (extras, scores)
 
-    @cached_property
-    def _counts(self) -> dict[str, Future]:
-        """The baselines by name, each counted in a thread from when they are asked."""
+    def _begin_counting(self) -> dict[str, Future]:
+        """Returns the baselines by name, each of them counted in a thread."""
         train, valid = (START + self.train).encode(), self.text.valid.encode()
-        pool = ThreadPoolExecutor(thread_name_prefix="baselines")
-        longest = self.longest_ngram
-        counts = {"ngram": pool.submit(_ngram_scores, train, valid, longest)}
-        for name, size in ("xz", compression.xz_size), ("gzip", compression.gzip_size):
-            counts[name] = pool.submit(_compressor_scores, size, train, valid)
-        pool.shutdown(wait=False)
-        return counts
+        sizes = {"xz": compression.xz_size, "gzip": compression.gzip_size}
+        return {
+            "ngram": _begun(_ngram_scores, train, valid, self.longest_ngram),
+            **{
+                name: _begun(_compressor_scores, size, train, valid)
+                for name, size in sizes.items()
+            },
+        }
 
     @property
     def baselines(self) -> dict[str, float]:
-        """Bits per byte of the held-out text without a model; counted when first read.
+        """Bits per byte of the held-out text without a model.
 
         The order of the n-grams is chosen on the training text. Compressors read the
         training text first; names that end in `_alone` are without it.
@@ -184,7 +200,6 @@ class LanguageModel:
 
     def evaluate(self, params, extras) -> dict[str, float]:
         """Returns scores of all held-out bytes; those of the baselines are constant."""
-        _ = self._counts  # they count while the model reads
         total = right = count = 0.0
         for batch in self.valid:
             nll, hits, _ = self._nll(params, extras, batch["tokens"])

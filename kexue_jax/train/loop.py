@@ -31,7 +31,7 @@ from kexue_jax.train.stop import Interrupted, StopRequest
 from kexue_jax.train.watchdog import Watchdog
 
 RUN_AHEAD = 2  # steps that stay under way while the loop waits for those before
-MANY, LONG = 16, 0.1  # steps under way, or seconds since the oldest, that it waits at
+MANY, LONG = 16, 0.1  # it waits at so many steps under way, or seconds of their work
 
 
 class UnderWay(NamedTuple):
@@ -154,9 +154,8 @@ class _Run:
         self.saved_at: int | None = None
         self.in_row = 0
         self.started, self.elsewhere = time.monotonic(), 0.0
-        self.trained_seconds = (
-            0.0  # seconds of training up to the step that was settled last
-        )
+        self.trained_seconds = 0.0  # of training, up to the step settled last
+        self.pace = LONG  # seconds of the step settled last
 
     # From start to end
 
@@ -262,8 +261,9 @@ class _Run:
 
         Several processes wait at the same steps, as they may have to turn back there.
         """
-        late = time.monotonic() - self.under_way[0].since > LONG
-        return late or len(self.under_way) >= MANY or jax.process_count() > 1
+        oldest, count = self.under_way[0].since, len(self.under_way)
+        late = max(time.monotonic() - oldest, count * self.pace) > LONG
+        return late or count >= MANY or jax.process_count() > 1
 
     def _settle(self, ahead: int) -> None:
         """Waits until at most `ahead` steps are under way; deals with the others.
@@ -274,12 +274,10 @@ class _Run:
         count = len(self.under_way) - ahead
         if count > 0:
             self.under_way[-1 - ahead].scores.numbers.block_until_ready()
-            took = self._training_seconds() - self.trained_seconds
+            self.pace = (self._training_seconds() - self.trained_seconds) / count
         while len(self.under_way) > ahead:
             step, scores, _ = self.under_way.popleft()
-            self.trained_seconds += (
-                took / count
-            )  # those waited for together share the time
+            self.trained_seconds += self.pace  # of all waited for together
             found = scores.read()
             self._check_finite(step, int(found.pop("nonfinite")), found["loss"])
             if self._is_due(step, self.options.log_every) or self._is_eval(step):

@@ -68,6 +68,30 @@ def test_the_speed_in_a_row_is_that_of_steps_also_if_many_rows_are_read_at_once(
     assert max(rates) < 1000  # a step takes 5 ms
 
 
+class Slow(Counting):
+    """Its steps take the devices many milliseconds."""
+
+    def loss(self, params, extras, batch, rng):
+        matrix = jnp.full((300, 300), jnp.mean(batch["size"]) / 300)
+        for _ in range(10):
+            matrix = matrix @ matrix
+        loss, found = super().loss(params, extras, batch, rng)
+        return loss + 0.0 * jnp.sum(matrix), found
+
+
+def test_long_steps_are_not_sent_far_ahead(tmp_path, monkeypatch):
+    """So the row of a step does not come seconds after the step."""
+    read = {}
+
+    def note(self, step, *args):
+        read[step] = self.step
+
+    monkeypatch.setattr(loop._Run, "_check_finite", note)
+    monkeypatch.setattr(loop, "LONG", 0.006)
+    run(tmp_path, Slow(), steps=18)
+    assert read == {step: min(step + loop.RUN_AHEAD, 18) for step in range(1, 19)}
+
+
 def test_what_is_evaluated_or_saved_is_the_state_of_that_step(tmp_path):
     outcome = run(tmp_path, Counting(), log_every=3, eval_every=7)
     found = {row["step"]: row for row in outcome.rows}
