@@ -1,21 +1,19 @@
 """Task: statements about a distance between normal distributions; nothing to train."""
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from kexue_jax.exhibits import Curves, Exhibit, Series, Table
+from kexue_jax.exhibits import Curves, Series, Table
 from kexue_jax.metrics.gaussian import optimal_map, wasserstein2_squared
+from kexue_jax.tasks.analysis import Analysis, Measured
 
 
-class GaussianTransport:
+class GaussianTransport(Analysis):
     r"""Compares the closed form of :math:`W_2^2` with the cost of real couplings.
 
-    Pairs of random normal distributions are drawn from the key that `init` leaves in
-    `extras`. For each, samples x of p are moved by a map to q, and the mean of
-    :math:`\|x - y\|^2` is the cost of that coupling:
+    Pairs of random normal distributions are drawn. For each, samples x of p are moved
+    by a map to q, and the mean of :math:`\|x - y\|^2` is the cost of that coupling:
 
     - ``map``: the symmetric map of the theory, whose cost should be the closed form;
     - ``cholesky``: another linear map with the same image, so a coupling that costs at
@@ -60,18 +58,6 @@ class GaussianTransport:
         self.samples, self.condition = samples, condition
         self._measure = jax.jit(self._one)
 
-    def init(self, rng):
-        """Returns no params, and the key that everything is drawn from."""
-        return {}, {"rng": rng}
-
-    def batch(self, step):
-        """Nothing is trained."""
-        raise NotImplementedError("this task has nothing to train: set steps to 0")
-
-    def loss(self, params, extras, batch, rng):
-        """Nothing is trained."""
-        raise NotImplementedError("this task has nothing to train: set steps to 0")
-
     def _draw(self, rng):
         """A mean ``[D]`` and a covariance ``[D, D]`` of the stated condition."""
         keys = jax.random.split(rng, 3)
@@ -113,16 +99,13 @@ class GaussianTransport:
         )
         return found
 
-    def _all(self, extras) -> dict[str, np.ndarray]:
+    def measure(self, rng) -> Measured:
+        """Returns the scores that the class names, and the way from p to q."""
         rows = [
-            jax.device_get(self._measure(jax.random.fold_in(extras["rng"], i)))
+            jax.device_get(self._measure(jax.random.fold_in(rng, i)))
             for i in range(self.pairs)
         ]
-        return {name: np.array([row[name] for row in rows]) for name in rows[0]}
-
-    def evaluate(self, params, extras) -> dict[str, float]:
-        """Returns the scores that the class names."""
-        found = self._all(extras)
+        found = {name: np.array([row[name] for row in rows]) for name in rows[0]}
         closed, error = found["closed"], found["map_error"]
         scores = {
             "map_error": np.max(np.abs(found["map"] - closed) / error),
@@ -133,11 +116,11 @@ class GaussianTransport:
             "cholesky_excess": np.min(found["cholesky"] / closed) - 1.0,
             "independent_excess": np.min(found["independent"] / closed) - 1.0,
         }
-        return {f"couplings/{name}": float(value) for name, value in scores.items()}
+        named = {f"couplings/{name}": float(value) for name, value in scores.items()}
+        return Measured(named, self._shown(found))
 
-    def exhibits(self, params: Any, extras: Any) -> list[Exhibit]:
-        """Returns the costs against the closed form, and the way from p to q."""
-        found = self._all(extras)
+    def _shown(self, found):
+        """The costs against the closed form, and the way from p to q."""
         costs = [
             Series(name, found["closed"], found[name])
             for name in ("map", "cholesky", "independent")
@@ -178,11 +161,3 @@ class GaussianTransport:
         return Curves(
             "The shortest way between two normal distributions", series, "", ""
         )
-
-    def fingerprint(self) -> dict[str, Any]:
-        """Returns what is drawn."""
-        return {
-            "pairs": self.pairs,
-            "dimension": self.dimension,
-            "samples": self.samples,
-        }
