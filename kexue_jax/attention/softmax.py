@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from kexue_jax import numerics
+from kexue_jax.attention import protocol
 
 
 def softmax_attention(
@@ -14,18 +15,26 @@ def softmax_attention(
     value: jax.Array,
     mask: jax.Array | None = None,
     *,
+    bias: jax.Array | None = None,
     scale: float | jax.Array | None = None,
+    is_causal: bool = False,
 ) -> jax.Array:
     r"""Averages values by the softmax of scaled dot products.
 
-    .. math:: \mathrm{softmax}\Big(\frac{Q K^\top}{\sqrt{H}}\Big) V
+    .. math:: \mathrm{softmax}\Big(\frac{Q K^\top}{\sqrt{H}} + b\Big) V
+
+    All scores are held at once; `blocked_attention` gives the same with memory linear
+    in the length.
 
     Args:
       query: ``[B, T, N, H]``.
-      key: ``[B, S, N, H]``.
-      value: ``[B, S, N, V]``.
+      key: ``[B, S, K, H]``. K divides N, and query head n reads key head n K / N: with
+        K = N every head has its own keys, with K = 1 all share them.
+      value: ``[B, S, K, V]``.
       mask: bool of rank 4, broadcastable to ``[B, N, T, S]``; True keeps a key.
+      bias: float of rank 4, broadcastable to ``[B, N, T, S]``; added to scaled scores.
       scale: broadcastable to ``[B, N, T, 1]``; default ``1 / sqrt(H)``.
+      is_causal: whether query t sees only keys s <= t + S - T; joined with `mask`.
 
     Returns:
       ``[B, T, N, V]`` in the dtype of `value`; zeros for a query that sees no key.
@@ -35,20 +44,28 @@ def softmax_attention(
 
     Numerics: scores and weights are float32 whatever the input dtype, and the average
       accumulates in float32.
+
+    Source: Vaswani et al., https://arxiv.org/abs/1706.03762. As
+      `jax.nn.dot_product_attention`, but for three things: a query without keys gets
+      zeros there where jax gives the mean of all values; the causal mask stands at the
+      last key, there at the first; lengths are masks (`masks.length_mask`).
     """
-    if (
-        query.ndim != 4
-        or query.shape[0] != key.shape[0]
-        or query.shape[-2:] != key.shape[-2:]
-        or key.shape[:-1] != value.shape[:-1]
-    ):
-        raise ValueError(
-            "query, key, value must be [B, T, N, H], [B, S, N, H], [B, S, N, V]; "
-            f"got {query.shape}, {key.shape}, {value.shape}"
-        )
-    scale = 1.0 / math.sqrt(query.shape[-1]) if scale is None else scale
+    group = protocol.check_inputs(query, key, value)
+    (batch, queries, heads, size), keys = query.shape, key.shape[1]
+    shape = (batch, heads, queries, keys)
+    protocol.check_mask(mask, shape)
+    scale = 1.0 / math.sqrt(size) if scale is None else scale
     wide = jnp.float32
-    scores = jnp.einsum("btnh,bsnh->bnts", query, key, preferred_element_type=wide)
-    weights = numerics.masked_softmax(scores * scale, mask).astype(value.dtype)
-    output = jnp.einsum("bnts,bsnv->btnv", weights, value, preferred_element_type=wide)
-    return output.astype(value.dtype)
+    grouped = query.reshape(batch, queries, heads // group, group, size)
+    scores = jnp.einsum("btkgh,bskh->bkgts", grouped, key, preferred_element_type=wide)
+    scores = scores.reshape(shape) * jnp.asarray(scale, wide)
+    if bias is not None:
+        protocol.check_broadcast("bias", bias, shape)
+        scores = scores + bias.astype(wide)
+    seen = protocol.visible(mask, is_causal, queries, keys)
+    weights = numerics.masked_softmax(scores, seen).astype(value.dtype)
+    weights = weights.reshape(batch, heads // group, group, queries, keys)
+    output = jnp.einsum(
+        "bkgts,bskv->btkgv", weights, value, preferred_element_type=wide
+    )
+    return output.reshape(batch, queries, heads, -1).astype(value.dtype)

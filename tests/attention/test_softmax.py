@@ -3,24 +3,28 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from kexue_jax.attention.masks import causal_mask
+from kexue_jax.attention.masks import length_mask, local_mask, padding_mask
 from kexue_jax.attention.softmax import softmax_attention
 
 
-def inputs(keys, t=3, s=5):
-    return [jax.random.normal(next(keys), (2, n, 2, 4)) for n in (t, s, s)]
+def inputs(keys, t=3, s=5, heads=2, key_heads=2):
+    shapes = ((2, t, heads, 4), (2, s, key_heads, 4), (2, s, key_heads, 4))
+    return [jax.random.normal(next(keys), shape) for shape in shapes]
 
 
-def slow(query, key, value, mask):
+def slow(query, key, value, mask=True, bias=0.0):
     query, key, value = (np.asarray(x, np.float64) for x in (query, key, value))
     batch, length, heads, size = query.shape
-    mask = np.broadcast_to(mask, (batch, heads, length, key.shape[1]))
+    group = heads // key.shape[2]
+    shape = (batch, heads, length, key.shape[1])
+    mask, bias = np.broadcast_to(mask, shape), np.broadcast_to(bias, shape)
     out = np.zeros((*query.shape[:-1], value.shape[-1]))
     for b, t, n in np.ndindex(batch, length, heads):
         kept = np.flatnonzero(mask[b, n, t])
         if kept.size:
-            power = np.exp(key[b, kept, n] @ query[b, t, n] / np.sqrt(size))
-            out[b, t, n] = power / power.sum() @ value[b, kept, n]
+            scores = key[b, kept, n // group] @ query[b, t, n] / np.sqrt(size)
+            power = np.exp(scores + bias[b, n, t, kept])
+            out[b, t, n] = power / power.sum() @ value[b, kept, n // group]
     return out
 
 
@@ -32,10 +36,60 @@ def test_is_the_average_of_visible_values(keys):
     np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-6)
 
 
-def test_without_a_mask_is_the_attention_of_jax(keys):
-    q, k, v = inputs(keys)
-    want = jax.nn.dot_product_attention(q, k, v)
-    np.testing.assert_allclose(softmax_attention(q, k, v), want, rtol=1e-5, atol=1e-6)
+@pytest.mark.parametrize("key_heads", [1, 2, 4])
+def test_neighbouring_heads_share_keys_and_biases_are_added(keys, key_heads):
+    q, k, v = inputs(keys, heads=4, key_heads=key_heads)
+    bias = jax.random.normal(next(keys), (1, 4, 3, 5))
+    mask = jax.random.bernoulli(next(keys), 0.7, (2, 4, 3, 5))
+    got = softmax_attention(q, k, v, mask, bias=bias)
+    want = slow(q, k, v, np.asarray(mask), np.asarray(bias))
+    np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("key_heads", [1, 2, 4])
+@pytest.mark.parametrize("is_causal", [False, True])
+def test_is_the_attention_of_jax_where_every_query_sees_a_key(
+    keys, key_heads, is_causal
+):
+    q, k, v = inputs(keys, t=5, heads=4, key_heads=key_heads)
+    bias = jax.random.normal(next(keys), (2, 1, 5, 5))
+    mask = jax.random.bernoulli(next(keys), 0.5, (1, 4, 5, 5))
+    mask = mask | jnp.eye(5, dtype=bool)[None, None]
+    options = dict(bias=bias, is_causal=is_causal, scale=0.3)
+
+    def ours(*x):
+        return softmax_attention(*x, mask, **options)
+
+    def theirs(*x):
+        with jax.numpy_rank_promotion("allow"):
+            return jax.nn.dot_product_attention(*x, mask=mask, **options)
+
+    (got, pull), (want, pull_jax) = jax.vjp(ours, q, k, v), jax.vjp(theirs, q, k, v)
+    np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-6)
+    for a, b in zip(pull(v.mean() + got), pull_jax(v.mean() + got), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
+
+
+def test_lengths_are_masks_and_mean_what_they_mean_in_jax(keys):
+    q, k, v = inputs(keys, t=5)
+    lengths, longest = jnp.array([2, 5], jnp.int32), jnp.array([4, 3], jnp.int32)
+    want = jax.nn.dot_product_attention(q, k, v, key_value_seq_lengths=lengths)
+    got = softmax_attention(q, k, v, length_mask(lengths, 5))
+    np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-6)
+    both = dict(query_seq_lengths=longest, key_value_seq_lengths=lengths)
+    with jax.numpy_rank_promotion("allow"):
+        want = jax.nn.dot_product_attention(q, k, v, **both)
+    kept = [length_mask(x, 5)[:, 0, 0] for x in (longest, lengths)]
+    got = softmax_attention(q, k, v, padding_mask(*kept))
+    np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-6)
+
+
+def test_a_local_mask_is_the_local_window_of_jax(keys):
+    q, k, v = inputs(keys, t=7, s=7)
+    with jax.numpy_rank_promotion("allow"):
+        want = jax.nn.dot_product_attention(q, k, v, local_window_size=2)
+    got = softmax_attention(q, k, v, local_mask(7, 7, radius=2))
+    np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-6)
 
 
 def test_a_query_without_keys_gets_zeros_and_finite_gradients(keys):
@@ -43,6 +97,20 @@ def test_a_query_without_keys_gets_zeros_and_finite_gradients(keys):
     out, pull = jax.vjp(lambda *x: softmax_attention(*x, nothing), *inputs(keys))
     assert not out.any()
     assert not any(g.any() for g in pull(jnp.ones_like(out)))
+
+
+def test_more_queries_than_keys_leave_the_first_queries_without_keys(keys):
+    q, k, v = inputs(keys, t=5, s=3)
+    out = softmax_attention(q, k, v, is_causal=True)
+    assert not out[:, :2].any()
+    np.testing.assert_allclose(out[:, 2], v[:, 0], rtol=1e-6)
+
+
+def test_new_queries_after_known_keys_are_the_last_rows_of_the_whole(keys):
+    q, k, v = inputs(keys, t=5, s=5)
+    whole = softmax_attention(q, k, v, is_causal=True)
+    last = softmax_attention(q[:, 3:], k, v, is_causal=True)
+    np.testing.assert_allclose(last, whole[:, 3:], rtol=1e-6)
 
 
 def test_one_visible_key_gives_its_value(keys):
@@ -57,10 +125,20 @@ def test_a_scale_of_zero_is_the_plain_average(keys):
     np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-6)
 
 
+def test_a_scale_per_query_is_that_of_scaled_queries(keys):
+    q, k, v = inputs(keys)
+    scale = jax.random.uniform(next(keys), (2, 1, 3, 1))
+    got = softmax_attention(q, k, v, scale=scale)
+    want = softmax_attention(q * scale.transpose(0, 2, 1, 3), k, v, scale=1.0)
+    np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-6)
+
+
 def test_bfloat16_stays_near_float32_and_keeps_its_dtype(keys):
     q, k, v = inputs(keys)
-    got = softmax_attention(*(x.astype(jnp.bfloat16) for x in (q, k, v)))
+    small = [x.astype(jnp.bfloat16) for x in (q, k, v)]
+    got, pull = jax.vjp(softmax_attention, *small)
     assert got.dtype == jnp.bfloat16
+    assert {g.dtype for g in pull(got)} == {jnp.dtype(jnp.bfloat16)}
     want = softmax_attention(q, k, v)
     np.testing.assert_allclose(got.astype(jnp.float32), want, rtol=3e-2, atol=3e-2)
 
@@ -70,15 +148,28 @@ def test_values_may_have_another_size(keys):
     assert softmax_attention(q, k, v[..., :3]).shape == (2, 3, 2, 3)
 
 
+def test_further_axes_come_by_vmap_under_jit(keys):
+    q, k, v = (jnp.stack([x, -x]) for x in inputs(keys))
+    got = jax.jit(jax.vmap(softmax_attention))(q, k, v)
+    want = softmax_attention(q[1], k[1], v[1])
+    np.testing.assert_allclose(got[1], want, rtol=1e-6)
+
+
 def test_disagreeing_shapes_are_refused_by_name(keys):
     q, k, v = inputs(keys)
     with pytest.raises(ValueError, match=r"\(2, 4, 2, 4\)"):
         softmax_attention(q, k, v[:, :4])
     with pytest.raises(ValueError, match="query, key, value"):
         softmax_attention(q[:1], k, v)
+    with pytest.raises(ValueError, match="K must divide N"):
+        softmax_attention(q, *(jnp.tile(x, (1, 1, 2, 1)) for x in (k, v)))
 
 
-def test_a_causal_mask_is_lower_triangular_and_aligned_at_the_end():
-    np.testing.assert_array_equal(causal_mask(4, 4)[0, 0], np.tri(4, dtype=bool))
-    np.testing.assert_array_equal(causal_mask(2, 5)[0, 0], np.tri(5, dtype=bool)[3:])
-    assert not causal_mask(3, 2)[0, 0, 0].any()
+def test_masks_and_biases_that_do_not_fit_are_refused_by_name(keys):
+    q, k, v = inputs(keys)
+    with pytest.raises(ValueError, match=r"mask must broadcast to \(2, 2, 3, 5\)"):
+        softmax_attention(q, k, v, jnp.ones((3, 5), bool))
+    with pytest.raises(ValueError, match="mask must be bool"):
+        softmax_attention(q, k, v, jnp.ones((1, 1, 3, 5)))
+    with pytest.raises(ValueError, match=r"bias must broadcast .* \(1, 3, 3, 5\)"):
+        softmax_attention(q, k, v, bias=jnp.ones((1, 3, 3, 5)))
