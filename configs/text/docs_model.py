@@ -37,19 +37,23 @@ def get_config(variant="rotary"):
         "rotary": dict(position=dict(bind=f"{room}.position.rotary:rotary")),
         "none": {},
     }[variant]
-    model = dict(
-        bind=f"{room}.nn.transformer:Decoder",
-        features=128,
-        layers=3,
+    mixer = dict(
+        bind=f"{room}.nn.attention:SelfAttention",
         heads=2,
         head_size=64,
-        hidden=512,
-        activation=dict(bind=f"{room}.algorithms.activations:squared_relu"),
         qk_norm=True,
+        **position,
+    )
+    model = dict(
+        bind=f"{room}.nn.transformer:Transformer",
+        features=128,
+        layers=3,
+        hidden=512,
+        mixer=mixer,
+        activation=dict(bind=f"{room}.algorithms.activations:squared_relu"),
         tied=False,
         output_init=dict(bind="jax.nn.initializers:zeros"),
         dropout_rate=0.0,
-        **position,
     )
     data = f"{room}.data"
     focus = dict(

@@ -1,6 +1,9 @@
 """Multi-head attention as a module: projections around any attention function."""
 
+import inspect
 from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -9,6 +12,33 @@ from flax import nnx
 from kexue_jax.attention.softmax import softmax_attention
 
 LECUN_NORMAL = nnx.initializers.lecun_normal()  # as in nnx.Linear
+
+
+def built(technique: Any, **sizes: Any) -> Any:
+    """Returns a function as it is, and makes a module of a class of modules.
+
+    So a technique that has parameters is named in a config just as one that has none:
+    both are called in the same way afterwards.
+
+    Args:
+      technique: a function, a class of `nnx.Module`, or a partial of either.
+      sizes: what such a class is called with, such as ``heads`` and ``rngs``.
+    """
+    inner = technique.func if isinstance(technique, partial) else technique
+    is_class = inspect.isclass(inner) and issubclass(inner, nnx.Module)
+    return technique(**sizes) if is_class else technique
+
+
+class Cache(NamedTuple):
+    """Keys and values of the places before, for decoding.
+
+    `key` is ``[B, L, K, H]`` and `value` ``[B, L, K, V]``, L the greatest length;
+    `length` is a scalar int32, how many places are filled.
+    """
+
+    key: jax.Array
+    value: jax.Array
+    length: jax.Array
 
 
 class SelfAttention(nnx.Module):
@@ -24,42 +54,92 @@ class SelfAttention(nnx.Module):
         *,
         heads: int,
         head_size: int,
-        attention: Callable[..., jax.Array] = softmax_attention,
-        position: Callable[..., jax.Array] | None = None,
+        key_heads: int | None = None,
+        attention: Callable[..., Any] = softmax_attention,
+        position: Callable[..., Any] | None = None,
+        bias: Callable[..., Any] | None = None,
         qk_norm: bool = False,
         output_init: Callable[..., jax.Array] = LECUN_NORMAL,
         rngs: nnx.Rngs,
     ):
         """Makes four projections without biases.
 
+        Each of `attention`, `position` and `bias` may also be a class of modules that
+        are called in the same way; it is made with ``heads=, head_size=, rngs=``.
+
         Args:
           features: D, size of the input and of the output.
           heads, head_size: N and H; their product need not be D.
-          attention: ``(query, key, value, mask) -> output`` on ``[B, T, N, H]``.
+          key_heads: K, heads of keys and values, each shared by N / K heads of queries;
+            default N. Not every attention function takes fewer.
+          attention: ``(query, key, value, mask, *, is_causal) -> output``; one that
+            also takes ``query_positions`` and ``key_positions`` is given them.
           position: ``(features, positions) -> features``, applied to queries and keys;
             None leaves them as they are.
+          bias: ``(query_positions, key_positions) -> [B or 1, N, T, S]``, added to the
+            scores by an attention function that takes ``bias``.
           qk_norm: whether queries and keys are divided by their root mean square, each
             head alone and before `position`, so that scores cannot grow with weights.
           output_init: of the last projection; zeros let the module begin as zero.
           rngs: where the initial weights come from; it is not kept.
+
+        Raises:
+          ValueError: if the heads do not divide, or `attention` takes no bias.
         """
-        inner = heads * head_size
-        self.heads, self.attention, self.position = heads, attention, position
+        self.heads, self.head_size = heads, head_size
+        self.key_heads = heads if key_heads is None else key_heads
+        if heads < 1 or self.key_heads < 1 or heads % self.key_heads:
+            raise ValueError(f"key_heads must divide {heads} heads, got {key_heads}")
+        sizes = dict(heads=heads, head_size=head_size, rngs=rngs)
+        inner, shared = heads * head_size, self.key_heads * head_size
         self.query = nnx.Linear(features, inner, use_bias=False, rngs=rngs)
-        self.key = nnx.Linear(features, inner, use_bias=False, rngs=rngs)
-        self.value = nnx.Linear(features, inner, use_bias=False, rngs=rngs)
+        self.key = nnx.Linear(features, shared, use_bias=False, rngs=rngs)
+        self.value = nnx.Linear(features, shared, use_bias=False, rngs=rngs)
         self.output = nnx.Linear(
             inner, features, use_bias=False, kernel_init=output_init, rngs=rngs
         )
+        self.attention = built(attention, **sizes)
+        self.position = built(position, **sizes)
+        self.bias = built(bias, **sizes)
+        takes = inspect.signature(self.attention).parameters
+        self.takes_positions = {"query_positions", "key_positions"} <= set(takes)
+        if bias is not None and "bias" not in takes:
+            raise ValueError(f"attention {attention!r} takes no bias, got {bias!r}")
         self.qk_norm = (
             nnx.RMSNorm(head_size, use_scale=False, rngs=rngs) if qk_norm else None
         )
+
+    def _projected(self, inputs, positions):
+        """Query ``[B, T, N, H]``, key and value ``[B, T, K, H]`` of `inputs`."""
+        batch, length, _ = inputs.shape
+
+        def split(features):
+            return features.reshape(batch, length, -1, self.head_size)
+
+        query, key = split(self.query(inputs)), split(self.key(inputs))
+        if self.qk_norm is not None:
+            query, key = self.qk_norm(query), self.qk_norm(key)
+        if self.position is not None:
+            query, key = self.position(query, positions), self.position(key, positions)
+        return query, key, split(self.value(inputs))
+
+    def _mixed(self, projected, mask, is_causal, query_positions, key_positions):
+        query, _, _ = projected
+        options: dict[str, Any] = {"is_causal": is_causal}
+        if self.bias is not None:
+            options["bias"] = self.bias(query_positions, key_positions)
+        if self.takes_positions:
+            options["query_positions"] = query_positions
+            options["key_positions"] = key_positions
+        mixed = self.attention(*projected, mask, **options)
+        return self.output(mixed.reshape(*query.shape[:2], -1))
 
     def __call__(
         self,
         inputs: jax.Array,
         mask: jax.Array | None = None,
         *,
+        is_causal: bool = False,
         positions: jax.Array | None = None,
     ) -> jax.Array:
         """Returns ``[B, T, D]`` for `inputs` ``[B, T, D]``.
@@ -67,19 +147,38 @@ class SelfAttention(nnx.Module):
         Args:
           inputs: ``[B, T, D]``.
           mask: bool, broadcastable to ``[B, N, T, T]``; True keeps a key.
+          is_causal: whether a place sees itself and those before alone.
           positions: ``[T]`` or ``[B, T]``; default 0, 1, 2, ...
         """
-        batch, length, _ = inputs.shape
+        if positions is None:
+            positions = jnp.arange(inputs.shape[1])
+        projected = self._projected(inputs, positions)
+        return self._mixed(projected, mask, is_causal, positions, positions)
 
-        def split(features):
-            return features.reshape(batch, length, self.heads, -1)
+    def empty_cache(self, batch: int, length: int, dtype: Any = jnp.float32) -> Cache:
+        """Returns a cache for sequences of at most `length` places."""
+        shape = (batch, length, self.key_heads, self.head_size)
+        return Cache(*jnp.zeros((2, *shape), dtype), jnp.zeros((), jnp.int32))
 
-        query, key = split(self.query(inputs)), split(self.key(inputs))
-        value = split(self.value(inputs))
-        if self.qk_norm is not None:
-            query, key = self.qk_norm(query), self.qk_norm(key)
-        if self.position is not None:
-            positions = jnp.arange(length) if positions is None else positions
-            query, key = self.position(query, positions), self.position(key, positions)
-        mixed = self.attention(query, key, value, mask)
-        return self.output(mixed.reshape(batch, length, -1))
+    def step(self, inputs: jax.Array, cache: Cache) -> tuple[jax.Array, Cache]:
+        """Returns what the whole call gives at the next places, and the cache.
+
+        Args:
+          inputs: ``[B, T, D]``, the T places that follow those in the cache. There must
+            be room for them: what would go beyond the end overwrites the last places.
+          cache: of `empty_cache` or the step before.
+
+        Returns:
+          ``[B, T, D]``, each place seeing itself and those before; and the cache.
+        """
+        length, places = inputs.shape[1], jnp.arange(cache.key.shape[1])
+        positions = cache.length + jnp.arange(length)
+        query, *new = self._projected(inputs, positions)
+        start = (0, cache.length, 0, 0)
+        key, value = (
+            jax.lax.dynamic_update_slice(old, now.astype(old.dtype), start)
+            for old, now in zip(cache[:2], new, strict=True)
+        )
+        seen = (places[None, :] <= positions[:, None])[None, None]
+        mixed = self._mixed((query, key, value), seen, False, positions, places)
+        return mixed, Cache(key, value, cache.length + length)

@@ -12,7 +12,8 @@ from kexue_jax.data.prose import Prose
 from kexue_jax.data.tokenization import BytePairTokenizer, byte_tokens
 from kexue_jax.data.windows import tiles, windows
 from kexue_jax.exhibits import Curves, Table, Text
-from kexue_jax.nn.transformer import Decoder
+from kexue_jax.nn.attention import SelfAttention
+from kexue_jax.nn.transformer import Transformer
 from kexue_jax.position.rotary import rotary
 from kexue_jax.tasks.language_model import LanguageModel, continuations
 
@@ -22,13 +23,11 @@ VALID = "the rat sat on the bat é.\n\nthe mat and a cat."
 
 def make(dropout_rate=0.0, tokenizer=byte_tokens, **options):
     model = partial(
-        Decoder,
+        Transformer,
         features=8,
         layers=1,
-        heads=1,
-        head_size=8,
         hidden=16,
-        position=rotary,
+        mixer=partial(SelfAttention, heads=1, head_size=8, position=rotary),
         dropout_rate=dropout_rate,
     )
     settings: dict[str, Any] = dict(
