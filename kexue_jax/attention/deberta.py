@@ -48,8 +48,8 @@ def deberta_attention(
     Raises:
       ValueError: if the shapes disagree, or the tables have an odd number of rows.
 
-    Numerics: scores are float32. Beside them there is an array of ``[B, N, T, S + T - 1]``
-      and one of ``[B, N, S, S + T - 1]``.
+    Numerics: scores are float32. Beside them there are two arrays with S + T - 1
+      columns, of T and of S rows.
 
     Source: He et al., https://arxiv.org/abs/2006.03654, as the paper has it; for
       released weights see `deberta_attention_as_released`.

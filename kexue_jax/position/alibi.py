@@ -40,11 +40,9 @@ def alibi_slopes(heads: int) -> np.ndarray:
 
 
 def alibi_bias(
+    slopes: jax.Array | np.ndarray,
     query_positions: jax.Array,
     key_positions: jax.Array,
-    *,
-    heads: int | None = None,
-    slopes: jax.Array | None = None,
 ) -> jax.Array:
     r"""A penalty on distance, to be added to scores before the softmax.
 
@@ -53,24 +51,20 @@ def alibi_bias(
     Being symmetric, without a causal mask it cannot tell left from right.
 
     Args:
+      slopes: ``[N]``, m of each head, positive: `alibi_slopes`, or trained.
       query_positions: ``[T]`` or ``[B, T]``, i, in tokens.
       key_positions: ``[S]`` or ``[B, S]``, j, in tokens.
-      heads: N; slopes are then `alibi_slopes`.
-      slopes: ``[N]``, others, also trained ones; give either these or `heads`.
 
     Returns:
       ``[1 or B, N, T, S]`` float32.
 
     Raises:
-      ValueError: if both or none of `heads` and `slopes` are given, or shapes disagree.
+      ValueError: if the shapes disagree.
 
     Source: Press et al., https://arxiv.org/abs/2108.12409, which has i >= j only.
     """
-    if (heads is None) == (slopes is None):
-        raise ValueError(f"give either heads or slopes, got {heads} and {slopes}")
-    slopes = alibi_slopes(heads) if slopes is None else slopes
-    slopes = jnp.asarray(slopes, jnp.float32)
     if slopes.ndim != 1:
         raise ValueError(f"slopes must be [N], got {slopes.shape}")
+    slopes = jnp.asarray(slopes, jnp.float32)[None, :, None, None]
     distance = jnp.abs(relative_positions(query_positions, key_positions))
-    return -slopes[None, :, None, None] * distance.astype(jnp.float32)[:, None]
+    return -slopes * distance.astype(jnp.float32)[:, None]

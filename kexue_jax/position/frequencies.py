@@ -92,7 +92,7 @@ def ntk_fixed_frequencies(
 def ntk_mixed_frequencies(
     size: int, *, factor: float, exponent: float = 0.625, base: float = 10000.0
 ) -> np.ndarray:
-    r"""Returns :math:`\theta_i e^{-a (i+1)^\beta}`, where :math:`a (H/2)^\beta = \ln k`.
+    r"""Returns :math:`\theta_i e^{-a (i+1)^\beta}`, :math:`a (H/2)^\beta = \ln k`.
 
     With :math:`\beta = 1` it is `ntk_fixed_frequencies`, with :math:`\beta = 0` it is
     `interpolated_frequencies`.

@@ -9,8 +9,8 @@ from kexue_jax.position.angles import angles, cosine_and_sine
 
 def sinusoidal(
     positions: jax.Array | np.ndarray,
-    size: int,
     *,
+    size: int,
     base: float = 10000.0,
     frequencies: jax.Array | np.ndarray | None = None,
 ) -> jax.Array:
@@ -42,7 +42,7 @@ def sinusoidal(
     Source: Vaswani et al., https://arxiv.org/abs/1706.03762;
       https://kexue.fm/archives/8231
 
-    >>> sinusoidal(np.array([0, 1]), 2).round(4).tolist()
+    >>> sinusoidal(np.array([0, 1]), size=2).round(4).tolist()
     [[0.0, 1.0], [0.8415, 0.5403]]
     """
     turn = angles(positions, size, base=base, frequencies=frequencies)
@@ -52,8 +52,8 @@ def sinusoidal(
 
 def sinusoidal_halves(
     positions: jax.Array | np.ndarray,
-    size: int,
     *,
+    size: int,
     base: float = 10000.0,
     frequencies: jax.Array | np.ndarray | None = None,
 ) -> jax.Array:

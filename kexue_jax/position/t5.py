@@ -25,12 +25,13 @@ def _first_distances(buckets: int, max_distance: int) -> list[int]:
 def _one_sided(distance, buckets, max_distance):
     if buckets < 2 or max_distance <= buckets // 2:
         raise ValueError(
-            "a side must have at least 2 buckets, and max_distance must be greater than "
-            f"half of them; got {buckets} buckets and max_distance {max_distance}"
+            "a side must have at least 2 buckets, and max_distance be greater than half "
+            f"of them; got {buckets} buckets and max_distance {max_distance}"
         )
-    firsts = jnp.asarray(_first_distances(buckets, max_distance), distance.dtype)
-    # Of distances below 0, and 0 itself, the bucket is 0.
-    return jnp.searchsorted(firsts[1:], distance, side="right").astype(jnp.int32)
+    firsts = jnp.asarray(_first_distances(buckets, max_distance)[1:], jnp.int32)
+    # Distances of 0 and below are left of all of them, in bucket 0.
+    place = jnp.searchsorted(firsts, distance.astype(jnp.int32), side="right")
+    return place.astype(jnp.int32)
 
 
 def t5_bucket(
