@@ -1,9 +1,18 @@
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from kexue_jax.position.rotary import rotary, rotary_halves
+from kexue_jax.position.rotary import (
+    halves_from_neighbours,
+    neighbours_from_halves,
+    partial_rotary,
+    rotary,
+    rotary_2d,
+    rotary_halves,
+)
 
 
 def slow(features, positions, base=10000.0):
@@ -94,3 +103,156 @@ def test_an_odd_size_is_refused(turn):
 def test_positions_of_another_length_are_refused():
     with pytest.raises(ValueError, match=r"\(3,\)"):
         rotary(jnp.zeros((1, 2, 1, 4)), jnp.arange(3))
+
+
+def scores_when_moved(query, key, shifts, table):
+    """``[shifts]``: scores of positions 5 and 2 after both moved by each shift."""
+    turned = [
+        rotary(
+            jnp.broadcast_to(x, (1, len(shifts), 1, x.shape[-1])), table(shifts + place)
+        )
+        for x, place in ((query, 5), (key, 2))
+    ]
+    return np.sum(np.float64(turned[0]) * np.float64(turned[1]), axis=(0, 2, 3))
+
+
+def unit_scores(keys, size=64):
+    query, key = (jax.random.normal(next(keys), (1, 1, 1, size)) for _ in range(2))
+    return query, key * 4.0 / jnp.sum(jnp.abs(query * key))
+
+
+def test_tables_of_known_positions_keep_scores_to_2e_6_up_to_1e5(keys):
+    query, key = unit_scores(keys)
+    shifts = np.array([0, 1, 512, 4096, 32768, 100000])
+    got = scores_when_moved(query, key, shifts, np.asarray)
+    np.testing.assert_allclose(got, got[0], atol=2e-6, rtol=0)
+
+
+@pytest.mark.parametrize(("shift", "bound"), [(512, 3e-5), (4096, 3e-4), (32768, 2e-3)])
+def test_traced_positions_keep_scores_to_the_stated_tolerance(keys, shift, bound):
+    query, key = unit_scores(keys)
+    got = scores_when_moved(query, key, np.array([0, shift]), jnp.asarray)
+    assert abs(got[1] - got[0]) < bound
+
+
+@pytest.mark.parametrize("turn", [rotary, rotary_halves])
+def test_known_and_traced_positions_agree_where_both_are_exact(keys, turn):
+    features = jax.random.normal(next(keys), (2, 5, 2, 8))
+    for shape in ((5,), (2, 5)):
+        positions = np.arange(np.prod(shape)).reshape(shape)
+        got = turn(features, positions)
+        want = jax.jit(turn)(features, jnp.asarray(positions))
+        np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-6)
+
+
+def test_the_frequencies_of_the_base_change_nothing(keys):
+    features = jax.random.normal(next(keys), (1, 5, 2, 8))
+    theta = 50.0 ** (-np.arange(0, 8, 2) / 8)
+    for positions in (np.arange(5), jnp.arange(5)):
+        for frequencies in (theta, jnp.asarray(theta, jnp.float32)):
+            got = rotary(features, positions, frequencies=frequencies)
+            want = rotary(features, positions, base=50.0)
+            np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-6)
+
+
+def test_frequencies_can_be_trained(keys):
+    features = jax.random.normal(next(keys), (1, 5, 1, 4))
+
+    def loss(frequencies):
+        return jnp.sum(rotary(features, np.arange(5), frequencies=frequencies)[..., 0])
+
+    at, step = jnp.array([1.0, 0.1]), 1e-2
+    grad = jax.grad(loss)(at)
+    ahead, behind = loss(at + jnp.array([step, 0.0])), loss(at - jnp.array([step, 0.0]))
+    np.testing.assert_allclose(grad[0], (ahead - behind) / (2 * step), rtol=1e-2)
+    assert grad[1] == 0.0  # the first feature turns with the first frequency alone
+
+
+def test_the_amplitude_multiplies_the_result(keys):
+    features = jax.random.normal(next(keys), (1, 5, 1, 4))
+    got = rotary(features, jnp.arange(5), amplitude=1.5)
+    np.testing.assert_allclose(got, 1.5 * rotary(features, jnp.arange(5)), rtol=1e-5)
+
+
+def test_two_rotations_are_one_by_the_difference(keys):
+    features = jax.random.normal(next(keys), (1, 1, 1, 8))
+    there = rotary(features, np.array([7]))
+    np.testing.assert_allclose(
+        rotary(there, np.array([-4])), rotary(features, np.array([3])), atol=1e-6
+    )
+
+
+def test_pairs_of_one_and_zero_give_the_products_of_sinusoids():
+    features = jnp.broadcast_to(jnp.array([1.0, 0.0] * 4), (1, 9, 1, 8))
+    turned = rotary(features, np.arange(9))
+    got = jnp.einsum("btnh,bsnh->ts", turned, turned)
+    distance = np.arange(9)[:, None] - np.arange(9)
+    theta = 10000.0 ** (-np.arange(0, 8, 2) / 8)
+    want = np.cos(distance[..., None] * theta).sum(-1)
+    np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("turn", [rotary, rotary_halves])
+def test_partial_rotation_leaves_the_other_features_alone(keys, turn):
+    features = jax.random.normal(next(keys), (1, 5, 2, 8)).astype(jnp.bfloat16)
+    got = partial_rotary(features, jnp.arange(5), size=4, rotate=turn)
+    np.testing.assert_array_equal(got[..., 4:], features[..., 4:])
+    np.testing.assert_array_equal(got[..., :4], turn(features[..., :4], jnp.arange(5)))
+    assert got.dtype == jnp.bfloat16
+
+
+def test_scores_in_the_plane_depend_on_both_differences_alone(keys):
+    query, key = (jax.random.normal(next(keys), (1, 1, 1, 16)) for _ in range(2))
+
+    def score(at, to):
+        turned = rotary_2d(query, np.array([at])), rotary_2d(key, np.array([to]))
+        return jnp.sum(turned[0] * turned[1])
+
+    want = score((5, 2), (3, 8))
+    np.testing.assert_allclose(score((9, 2), (7, 8)), want, rtol=1e-4)
+    np.testing.assert_allclose(score((5, 102), (3, 108)), want, rtol=1e-4)
+    assert abs(score((6, 2), (3, 8)) - want) > 1e-3
+    assert abs(score((5, 3), (3, 8)) - want) > 1e-3
+
+
+def test_kernels_put_in_another_order_leave_scores_as_they_were(keys):
+    inputs = jax.random.normal(next(keys), (1, 5, 6))
+    kernels = [jax.random.normal(next(keys), (6, 3 * 8)) for _ in range(2)]
+
+    def scores(turn, kernels):
+        query, key = (
+            turn((inputs @ kernel).reshape(1, 5, 3, 8), jnp.arange(5))
+            for kernel in kernels
+        )
+        return jnp.einsum("btnh,bsnh->bnts", query, key)
+
+    for size in (8, 4):
+        other = [halves_from_neighbours(k, heads=3, size=size) for k in kernels]
+        got, want = (
+            scores(functools.partial(partial_rotary, size=size, rotate=turn), kernel)
+            for turn, kernel in ((rotary_halves, other), (rotary, kernels))
+        )
+        np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("size", [None, 4])
+def test_one_order_is_the_inverse_of_the_other(keys, size):
+    array = jax.random.normal(next(keys), (2, 12))
+    there = halves_from_neighbours(array, heads=2, size=size)
+    back = neighbours_from_halves(there, heads=2, size=size)
+    np.testing.assert_array_equal(back, array)
+    assert (there != array).any()
+
+
+def test_what_does_not_fit_is_refused_by_name():
+    features = jnp.zeros((1, 2, 1, 6))
+    with pytest.raises(ValueError, match=r"frequencies must be \[3\]"):
+        rotary(features, jnp.arange(2), frequencies=np.ones(2))
+    with pytest.raises(ValueError, match="at most 6, got 8"):
+        partial_rotary(features, jnp.arange(2), size=8)
+    with pytest.raises(ValueError, match="multiple of 4"):
+        rotary_2d(features, np.zeros((2, 2)))
+    with pytest.raises(ValueError, match="N = 4"):
+        halves_from_neighbours(features, heads=4)
+    with pytest.raises(ValueError, match="got 3"):
+        halves_from_neighbours(features, size=3)

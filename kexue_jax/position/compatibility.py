@@ -1,0 +1,86 @@
+"""Which position goes with which attention: a table, and a check that reads it.
+
+A position acts at one of four places, and an attention offers some of them:
+
+- features: vectors added to or multiplied with the input of a layer;
+- rotation: queries and keys turned before their product;
+- bias: a number added to the score of each pair;
+- own: the position is an attention function of its own and needs no other.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+PLACES = {
+    "sinusoidal": "features",
+    "sinusoidal_halves": "features",
+    "learned": "features",
+    "multiplied": "features",
+    "hierarchical_table": "features",
+    "recursive": "features",
+    "flow": "features",
+    "complex_order": "features",
+    "zero_padded_convolution": "features",
+    "rotary": "rotation",
+    "rotary_halves": "rotation",
+    "partial_rotary": "rotation",
+    "rotary_2d": "rotation",
+    "alibi_bias": "bias",
+    "t5_bias": "bias",
+    "t5_bias_causal": "bias",
+    "kerple_log_bias": "bias",
+    "kerple_power_bias": "bias",
+    "sandwich_bias": "bias",
+}
+"""Where each position acts. xPos is not here: it treats queries and keys differently."""
+
+NO_MATRIX = "it never has the matrix of scores that a bias is added to"
+OWN = "it has relative positions of its own"
+FEATURE_MAP = (
+    "a rotation before its feature map is not relative; pass it to the attention, "
+    "which turns the features"
+)
+NO_QUERY_KEY = "it has no product of queries and keys to turn"
+
+REFUSALS = {
+    "linear_attention": {"bias": NO_MATRIX, "rotation": FEATURE_MAP},
+    "efficient_attention": {"bias": NO_MATRIX, "rotation": FEATURE_MAP},
+    "performer_attention": {"bias": NO_MATRIX},
+    "nystrom_attention": {"bias": NO_MATRIX},
+    "dense_synthesizer_attention": {"rotation": NO_QUERY_KEY},
+    "random_synthesizer_attention": {"rotation": NO_QUERY_KEY},
+    "shaw_attention": {"bias": OWN, "rotation": OWN},
+    "transformer_xl_attention": {"bias": OWN, "rotation": OWN},
+    "deberta_attention": {"bias": OWN, "rotation": OWN},
+    "deberta_attention_as_released": {"bias": OWN, "rotation": OWN},
+    "rectified_rotary_attention": {"bias": OWN, "rotation": OWN},
+    "leaky_rectified_rotary_attention": {"bias": OWN, "rotation": OWN},
+}
+"""What an attention cannot take, and why; those that are not here take everything."""
+
+
+def check_compatible(
+    position: Callable[..., Any], attention: Callable[..., Any]
+) -> None:
+    """Refuses a position that the attention cannot honour; call it at construction.
+
+    Args:
+      position: a function of this room, or a partial function of one.
+      attention: an attention function, or a partial function of one. Functions that the
+        tables do not name, such as a user's own, are let through.
+
+    Raises:
+      ValueError: if the two do not go together; it says why.
+    """
+    position_name, attention_name = _name(position), _name(attention)
+    refusals = REFUSALS.get(attention_name, {})
+    reason = refusals.get(PLACES.get(position_name, ""))
+    if reason is not None:
+        raise ValueError(f"{position_name} does not go with {attention_name}: {reason}")
+
+
+def _name(function):
+    while isinstance(function, partial):
+        function = function.func
+    return getattr(function, "__name__", "")
