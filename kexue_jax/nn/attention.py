@@ -32,8 +32,9 @@ def built(technique: Any, **sizes: Any) -> Any:
 class Cache(NamedTuple):
     """Keys and values of the places before, for decoding.
 
-    `key` is ``[B, L, K, H]`` and `value` ``[B, L, K, V]``, L the greatest length;
-    `length` is a scalar int32, how many places are filled.
+    `key` is ``[B, L, K, H]`` and `value` ``[B, L, K, V]``, L the greatest length. They
+    are filled from the end, so that the last key stands where every causal attention
+    expects it; `length` is a scalar int32, how many places there have been.
     """
 
     key: jax.Array
@@ -164,21 +165,31 @@ class SelfAttention(nnx.Module):
         """Returns what the whole call gives at the next places, and the cache.
 
         Args:
-          inputs: ``[B, T, D]``, the T places that follow those in the cache. There must
-            be room for them: what would go beyond the end overwrites the last places.
+          inputs: ``[B, T, D]``, the T places that follow those in the cache, T at most
+            L. Where there is no more room the oldest places are forgotten.
           cache: of `empty_cache` or the step before.
 
         Returns:
           ``[B, T, D]``, each place seeing itself and those before; and the cache.
+
+        Raises:
+          ValueError: if T exceeds L.
         """
-        length, places = inputs.shape[1], jnp.arange(cache.key.shape[1])
-        positions = cache.length + jnp.arange(length)
-        query, *new = self._projected(inputs, positions)
-        start = (0, cache.length, 0, 0)
+        steps, room = inputs.shape[1], cache.key.shape[1]
+        if steps > room:
+            raise ValueError(
+                f"the cache has room for {room} places, got {steps} at once"
+            )
+        total = cache.length + steps
+        query_positions = cache.length + jnp.arange(steps)
+        key_positions = total - room + jnp.arange(room)
+        query, *new = self._projected(inputs, query_positions)
         key, value = (
-            jax.lax.dynamic_update_slice(old, now.astype(old.dtype), start)
+            jnp.concatenate([old[:, steps:], now.astype(old.dtype)], axis=1)
             for old, now in zip(cache[:2], new, strict=True)
         )
-        seen = (places[None, :] <= positions[:, None])[None, None]
-        mixed = self._mixed((query, key, value), seen, False, positions, places)
-        return mixed, Cache(key, value, cache.length + length)
+        filled = (key_positions >= 0)[None, None, None]
+        mixed = self._mixed(
+            (query, key, value), filled, True, query_positions, key_positions
+        )
+        return mixed, Cache(key, value, total)

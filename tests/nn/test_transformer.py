@@ -220,6 +220,19 @@ def test_going_step_by_step_gives_what_the_whole_call_gives(keys, options):
     )
 
 
+def test_a_full_cache_forgets_its_oldest_places(keys):
+    params, extras, apply = transformer(keys, position=rotary, layers=1)
+    inputs = tokens(keys, (1, 9))
+    cache, _ = apply(params, extras, method="empty_cache", batch=1, length=4)
+    for place in range(9):
+        step = inputs[:, place : place + 1]
+        (scores, cache), _ = apply(params, extras, step, cache, method="step")
+    want, _ = apply(params, extras, inputs[:, 5:], positions=jnp.arange(5, 9))
+    np.testing.assert_allclose(scores[:, 0], want[:, 3], rtol=1e-4, atol=1e-5)
+    with pytest.raises(ValueError, match="room for 4 places, got 9"):
+        apply(params, extras, inputs, cache, method="step")
+
+
 def test_without_causality_every_place_sees_all_others(keys):
     params, extras, apply = transformer(keys, is_causal=False)
     inputs = tokens(keys)

@@ -1,0 +1,123 @@
+"""Positions that have parameters: tables and flows, added, or biases of the scores.
+
+They are named in a config where a function of `kexue_jax.position` could stand; the
+model makes them.
+"""
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from kexue_jax.position.learned import hierarchical_table, learned
+from kexue_jax.position.recursive import flow
+from kexue_jax.position.t5 import t5_bias, t5_bias_causal
+
+
+class LearnedPositions(nnx.Module):
+    """A trained vector for each place, up to a greatest length."""
+
+    def __init__(
+        self, *, features: int, length: int, scale: float = 0.02, rngs: nnx.Rngs
+    ):
+        """Draws ``[length, features]`` with deviation `scale`."""
+        self.table = nnx.Param(
+            scale * jax.random.normal(rngs.params(), (length, features))
+        )
+
+    def __call__(self, positions: jax.Array) -> jax.Array:
+        """Returns ``[T, D]`` or ``[B, T, D]`` for `positions` ``[T]`` or ``[B, T]``."""
+        return learned(self.table[...], positions)
+
+
+class HierarchicalPositions(nnx.Module):
+    """A trained table of n places, read as two digits beyond its end: n squared."""
+
+    def __init__(
+        self,
+        *,
+        features: int,
+        length: int,
+        alpha: float = 0.4,
+        scale: float = 0.02,
+        rngs: nnx.Rngs,
+    ):
+        """Draws ``[length, features]`` with deviation `scale`; see the function."""
+        self.alpha, self.length = alpha, length
+        self.table = nnx.Param(
+            scale * jax.random.normal(rngs.params(), (length, features))
+        )
+
+    def __call__(self, positions: jax.Array) -> jax.Array:
+        """Returns ``[T, D]`` or ``[B, T, D]`` for `positions` ``[T]`` or ``[B, T]``."""
+        most = self.length**2
+        table = hierarchical_table(self.table[...], length=most, alpha=self.alpha)
+        return learned(table, positions)
+
+
+class FlowPositions(nnx.Module):
+    """Positions along a trained flow, so that their number need not be known.
+
+    The field is a perceptron of the position and the time, small at first.
+    """
+
+    def __init__(
+        self,
+        *,
+        features: int,
+        length: int,
+        hidden: int = 32,
+        steps: int = 2,
+        rngs: nnx.Rngs,
+    ):
+        """Makes the field; `length` positions are solved for, `steps` between two."""
+        self.length, self.steps = length, steps
+        self.start = nnx.Param(0.02 * jax.random.normal(rngs.params(), (features,)))
+        self.widen = nnx.Linear(features + 1, hidden, rngs=rngs)
+        self.narrow = nnx.Linear(
+            hidden, features, kernel_init=nnx.initializers.normal(0.02), rngs=rngs
+        )
+
+    def __call__(self, positions: jax.Array) -> jax.Array:
+        """Returns ``[T, D]`` or ``[B, T, D]`` for `positions` ``[T]`` or ``[B, T]``."""
+
+        def field(time, position):
+            late = jnp.reshape(time / self.length, (1,)).astype(position.dtype)
+            read = jnp.concatenate([position, late])
+            return self.narrow(jnp.tanh(self.widen(read)))
+
+        start = self.start[...]
+        table = flow(field, start, length=self.length, steps=self.steps)
+        return learned(table.astype(start.dtype), positions)
+
+
+class BucketBias(nnx.Module):
+    """A trained number for each head and bucket of distances, as in T5."""
+
+    def __init__(
+        self,
+        *,
+        heads: int,
+        head_size: int,
+        buckets: int = 32,
+        max_distance: int = 128,
+        is_causal: bool = False,
+        rngs: nnx.Rngs,
+    ):
+        """Draws ``[buckets, heads]``; all buckets are for the past if `is_causal`."""
+        del head_size  # the bias does not depend on it
+        self.max_distance = max_distance
+        self.bias = t5_bias_causal if is_causal else t5_bias
+        self.table = nnx.Param(
+            0.02 * jax.random.normal(rngs.params(), (buckets, heads))
+        )
+
+    def __call__(
+        self, query_positions: jax.Array, key_positions: jax.Array
+    ) -> jax.Array:
+        """Returns ``[1 or B, N, T, S]`` float32."""
+        return self.bias(
+            self.table[...],
+            query_positions,
+            key_positions,
+            max_distance=self.max_distance,
+        )

@@ -1,0 +1,162 @@
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from kexue_jax.attention.deberta import deberta_attention_as_released
+from kexue_jax.nn import positions, relative, synthesizer
+from kexue_jax.nn.attention import SelfAttention
+from kexue_jax.nn.functional import functional
+from kexue_jax.nn.transformer import Transformer
+
+LENGTH, VOCABULARY = 8, 11
+RANDOM = synthesizer.RandomScores
+DENSE = synthesizer.DenseScores
+SCORES = {
+    "random": (RANDOM,),
+    "fixed random": (synthesizer.FixedRandomScores,),
+    "low-rank random": (partial(synthesizer.FactorizedRandomScores, rank=2),),
+    "dense": (DENSE,),
+    "factorized dense": (synthesizer.FactorizedDenseScores,),
+    "products": (synthesizer.ProductScores,),
+    "random and dense": (RANDOM, DENSE),
+    "random and products": (RANDOM, synthesizer.ProductScores),
+}
+SIZES = dict(heads=2, head_size=4)
+MIXERS = {
+    name: partial(synthesizer.Synthesizer, **SIZES, length=LENGTH, scores=scores)
+    for name, scores in SCORES.items()
+} | {
+    "shaw": partial(
+        SelfAttention, **SIZES, attention=partial(relative.ShawAttention, clip=2)
+    ),
+    "xl": partial(SelfAttention, **SIZES, attention=relative.TransformerXLAttention),
+    "deberta": partial(
+        SelfAttention, **SIZES, attention=partial(relative.DebertaAttention, reach=3)
+    ),
+    "deberta as released": partial(
+        SelfAttention,
+        **SIZES,
+        attention=partial(
+            relative.DebertaAttention,
+            reach=3,
+            attention=deberta_attention_as_released,
+        ),
+    ),
+    "t5": partial(
+        SelfAttention, **SIZES, bias=partial(positions.BucketBias, buckets=8)
+    ),
+}
+ADDED = {
+    "learned": partial(positions.LearnedPositions, length=LENGTH),
+    "hierarchical": partial(positions.HierarchicalPositions, length=3),
+    "flow": partial(positions.FlowPositions, length=LENGTH, hidden=4),
+}
+
+
+def model(keys, mixer, **options):
+    settings: dict = dict(features=8, layers=2, hidden=16, mixer=mixer)
+    init, apply = functional(partial(Transformer, VOCABULARY, **settings | options))
+    names = ("train", "method", "batch", "length")
+    return *jax.jit(init)(next(keys)), jax.jit(apply, static_argnames=names)
+
+
+def tokens(keys, length=LENGTH):
+    return jax.random.randint(next(keys), (2, length), 0, VOCABULARY)
+
+
+@pytest.mark.parametrize("name", MIXERS)
+def test_later_tokens_never_change_earlier_scores(keys, name):
+    params, extras, apply = model(keys, MIXERS[name])
+    inputs = tokens(keys)
+    other = inputs.at[:, 4:].set((inputs[:, 4:] + 1) % VOCABULARY)
+    got, want = (apply(params, extras, x)[0] for x in (other, inputs))
+    np.testing.assert_allclose(got[:, :4], want[:, :4], rtol=1e-5, atol=1e-5)
+    assert jnp.abs(got[:, 4:] - want[:, 4:]).max() > 1e-3
+
+
+@pytest.mark.parametrize("name", MIXERS)
+def test_gradients_are_finite_and_reach_every_parameter(keys, name):
+    params, extras, apply = model(keys, MIXERS[name], is_causal=False)
+    inputs = tokens(keys)
+
+    def loss(p):
+        return jnp.sum(jnp.square(apply(p, extras, inputs)[0]))
+
+    found = jax.tree_util.tree_leaves_with_path(jax.jit(jax.grad(loss))(params))
+    for path, leaf in found:
+        assert jnp.isfinite(leaf).all(), path
+        assert leaf.any(), path
+
+
+@pytest.mark.parametrize("name", ["shaw", "xl", "deberta", "t5"])
+def test_going_step_by_step_gives_what_the_whole_call_gives(keys, name):
+    params, extras, apply = model(keys, MIXERS[name])
+    inputs = tokens(keys)
+    whole, _ = apply(params, extras, inputs)
+    cache, _ = apply(params, extras, method="empty_cache", batch=2, length=LENGTH + 3)
+    found = []
+    for first, last in ((0, 3), (3, 4), (4, 6), (6, LENGTH)):
+        step = apply(params, extras, inputs[:, first:last], cache, method="step")
+        (scores, cache), _ = step
+        found.append(scores)
+    got = jnp.concatenate(found, axis=1)
+    np.testing.assert_allclose(got, whole, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", [*ADDED, *list(MIXERS)[-5:]])
+def test_with_positions_a_model_of_both_directions_knows_the_order(keys, name):
+    plain = partial(SelfAttention, **SIZES)
+    mixer = MIXERS.get(name, plain)
+    position = ADDED.get(name)
+    gaps = []
+    for options in ({}, dict(position=position)):
+        with_position = mixer if options else plain
+        params, extras, apply = model(keys, with_position, is_causal=False, **options)
+        inputs = tokens(keys)
+        turned, _ = apply(params, extras, inputs[:, ::-1])
+        straight, _ = apply(params, extras, inputs)
+        gaps.append(float(jnp.abs(turned[:, ::-1] - straight).max()))
+    assert gaps[0] < 1e-5 < 1e-3 < gaps[1]
+
+
+def test_a_fixed_table_is_no_parameter_and_stays_as_it_was_drawn(keys):
+    params, extras, apply = model(keys, MIXERS["fixed random"])
+    assert not any(
+        "table" in str(path) for path, _ in jax.tree.leaves_with_path(params)
+    )
+    _, after = apply(params, extras, tokens(keys))
+    for old, new in zip(*map(jax.tree.leaves, (extras, after)), strict=True):
+        np.testing.assert_array_equal(old, new)
+
+
+def count(keys, scores, features=8, length=LENGTH):
+    init, _ = functional(partial(scores, features, heads=2, length=length))
+    params, _ = init(next(keys))
+    return sum(leaf.size for leaf in jax.tree.leaves(params)) // 2
+
+
+def test_each_kind_of_scores_has_as_many_parameters_a_head_as_its_formula(keys):
+    n, d, k = LENGTH, 8, 4
+    assert count(keys, RANDOM) == n**2
+    assert count(keys, synthesizer.FixedRandomScores) == 0
+    assert count(keys, partial(synthesizer.FactorizedRandomScores, rank=3)) == 6 * n
+    assert count(keys, partial(DENSE, hidden=k)) == d * k + k + k * n + n
+    assert count(keys, partial(synthesizer.FactorizedDenseScores, high=2)) == d * (
+        2 + 4
+    )
+    assert count(keys, partial(synthesizer.ProductScores, head_size=k)) == 2 * d * k
+
+
+def test_inputs_beyond_the_greatest_length_are_refused(keys):
+    params, extras, apply = model(keys, MIXERS["random"])
+    with pytest.raises(ValueError, match="length must be 0 to 8"):
+        apply(params, extras, tokens(keys, LENGTH + 1))
+    with pytest.raises(ValueError, match="cannot go step by step"):
+        apply(params, extras, method="empty_cache", batch=1, length=4)
+    with pytest.raises(ValueError, match="at least one kind"):
+        model(keys, partial(synthesizer.Synthesizer, **SIZES, length=8, scores=()))
+    with pytest.raises(ValueError, match="high must divide"):
+        count(keys, partial(synthesizer.FactorizedDenseScores, high=3))
