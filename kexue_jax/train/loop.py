@@ -26,7 +26,7 @@ from kexue_jax.train.incidents import Halted, Incidents
 from kexue_jax.train.options import Options, best_of, is_spike
 from kexue_jax.train.prefetch import Prefetch
 from kexue_jax.train.rows import Rows
-from kexue_jax.train.step import Refused, State, culprits, init_state
+from kexue_jax.train.step import Refused, State, culprits, init_state, kept
 from kexue_jax.train.stop import Interrupted, StopRequest
 from kexue_jax.train.watchdog import Watchdog
 
@@ -71,10 +71,10 @@ class Watchers:
 
 def evaluated_params(state: State) -> Any:
     """Returns the weights, or their average if the optimizer keeps one."""
-    averages = optax.tree.get_all_with_path(state.opt_state, "average")
+    averages = kept(state.opt_state, "average")
     if len(averages) > 1:
         raise ValueError(f"{len(averages)} transforms keep an average; which counts?")
-    return averages[0][1] if averages else state.params
+    return averages[0] if averages else state.params
 
 
 def fit(

@@ -265,6 +265,17 @@ def _mean_over_devices(axis, loss, grads, extras, scores, weight):
     return loss, grads, extras, _reweighed(scores, total), total
 
 
+def kept(opt_state: Any, name: str) -> list[Any]:
+    """Returns what the transforms keep under a name: a field of their state.
+
+    Entries of params have names too, which transforms copy with them; those are keys
+    of a dict and do not count.
+    """
+    found = optax.tree.get_all_with_path(opt_state, name)
+    field = optax.tree_utils.NamedTupleKey
+    return [value for path, value in found if path and isinstance(path[-1], field)]
+
+
 def make_step(
     task: Task,
     tx: optax.GradientTransformation,
@@ -334,7 +345,7 @@ def make_step(
         hint = "did no transform merge the objectives?" if loss.ndim else ""
         _same(updates, state.params, "updates and params differ", hint, jnp.shape)
         params = optax.apply_updates(state.params, updates)
-        for _, more in optax.tree.get_all_with_path(opt_state, "scores"):
+        for more in kept(opt_state, "scores"):
             scores = scores | more
 
         squares = [_squares(grads), _squares(updates), _squares(extras)]

@@ -136,3 +136,19 @@ def test_a_step_that_is_not_finite_halts_at_the_state_before_it(tmp_path):
     assert outcome.state.params["w"] == -30
     assert "step 31 is not finite, first in loss" in outcome.reason
     assert outcome.rows[-1]["step"] == 30
+
+
+class Named(Counting):
+    """Its params are called like what the loop reads in an optimizer's state."""
+
+    def init(self, rng):
+        return {"w": jnp.zeros(()), "scores": {"average": jnp.zeros(())}}, {}
+
+
+def test_params_may_be_called_scores_and_average(tmp_path):
+    task, tx = Named(), optax.chain(optax.scale_by_adam(), optax.scale(-1.0))
+    layout = parallel.make_layout(data=1)
+    options = Options(steps=3, log_every=1)
+    outcome = fit(task, tx, options, workdir=tmp_path, layout=layout)
+    assert outcome.status == "finished"
+    assert "average" not in outcome.rows[-1]
