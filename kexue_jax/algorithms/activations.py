@@ -159,7 +159,7 @@ def squareplus(features: jax.Array, b: float | jax.Array = 4.0) -> jax.Array:
 
     Args:
       features: any shape, float.
-      b: > 0; a number or an array that broadcasts to `features`, as a trained one would.
+      b: > 0; a number, or an array of as many axes as `features` or none.
         4 has the curvature of SoftPlus at 0, :math:`4 \ln^2 2 = 1.9218` is the least
         for which the curve is nowhere below SoftPlus, and 1.5238 is nearest to it.
 

@@ -105,7 +105,7 @@ def _vertex(grid, values, i):
 def _simplex(function, start, steps=400):
     """Nelder and Mead's search."""
     points = [start, *(start + step for step in np.diag(0.1 * start))]
-    order = sorted(((function(p), tuple(p)) for p in points))
+    order = sorted((function(p), tuple(p)) for p in points)
     for _ in range(steps):
         worst = np.array(order[-1][1])
         centre = np.mean([p for _, p in order[:-1]], axis=0)

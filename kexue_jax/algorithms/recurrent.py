@@ -31,8 +31,8 @@ class CellState(NamedTuple):
 
 
 def _product(features, kernel):
-    dtype = jnp.promote_types(features.dtype, kernel.dtype)
-    features, kernel = features.astype(dtype), kernel.astype(dtype)
+    if features.dtype != kernel.dtype:
+        features, kernel = features.astype(jnp.float32), kernel.astype(jnp.float32)
     return jnp.dot(features, kernel, preferred_element_type=jnp.float32)
 
 

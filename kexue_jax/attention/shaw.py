@@ -69,9 +69,10 @@ def shaw_attention(
     weights = scored_weights(scores, mask, is_causal=is_causal).astype(value.dtype)
     output = jnp.einsum("bnts,bsnv->btnv", weights, value, preferred_element_type=wide)
     if value_table is not None:
-        rows = _rows(value_table, queries, keys).astype(value.dtype)
+        # As [V, L]: XLA's CPU cannot multiply bfloat16 by [L, V] into float32.
+        rows = _rows(value_table, queries, keys).astype(value.dtype).T
         spread = relative_unshift(weights)
-        output += jnp.einsum("bntl,lv->btnv", spread, rows, preferred_element_type=wide)
+        output += jnp.einsum("bntl,vl->btnv", spread, rows, preferred_element_type=wide)
     return output.astype(value.dtype)
 
 

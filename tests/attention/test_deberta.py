@@ -48,7 +48,9 @@ def slow(query, key, value, mask, sign, relative_key, relative_query):
 @pytest.mark.parametrize("is_causal", [True, False])
 def test_three_terms_make_a_score(keys, attend, sign, t, s, is_causal):
     (q, k, v), given = inputs(keys, t, s), tables(keys)
-    got = attend(q, k, v, is_causal=is_causal, **given)
+    got = jax.jit(attend, static_argnames="is_causal")(
+        q, k, v, is_causal=is_causal, **given
+    )
     mask = np.tri(t, s, s - t, bool) if is_causal else np.ones((t, s), bool)
     want = slow(q, k, v, mask, sign, **given)
     np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-5)

@@ -39,7 +39,8 @@ def slow(query, key, value, mask, key_table, value_table):
 @pytest.mark.parametrize("is_causal", [True, False])
 def test_keys_and_values_know_their_distance(keys, t, s, is_causal):
     (q, k, v), given = inputs(keys, t, s), tables(keys)
-    got = shaw_attention(q, k, v, is_causal=is_causal, **given)
+    run = jax.jit(shaw_attention, static_argnames="is_causal")
+    got = run(q, k, v, is_causal=is_causal, **given)
     mask = np.tri(t, s, s - t, bool) if is_causal else np.ones((t, s), bool)
     np.testing.assert_allclose(got, slow(q, k, v, mask, **given), 1e-5, 1e-5)
 
@@ -80,3 +81,16 @@ def test_tables_of_another_shape_are_refused_by_name(keys):
         shaw_attention(
             q, k, v, key_table=jnp.zeros((3, 4)), value_table=jnp.zeros((3, 5))
         )
+
+
+@pytest.mark.parametrize(("t", "s"), [(1, 1), (4, 4), (1, 6)])
+def test_bfloat16_runs_at_every_length_with_its_gradients(keys, t, s):
+    arrays = [x.astype(jnp.bfloat16) for x in inputs(keys, t, s)]
+    given = tables(keys)
+
+    @jax.jit
+    def loss(arrays, given):
+        return jnp.sum(shaw_attention(*arrays, **given).astype(jnp.float32))
+
+    grads = jax.grad(loss, argnums=(0, 1))(arrays, given)
+    assert all(jnp.isfinite(g).all() for g in jax.tree.leaves(grads))

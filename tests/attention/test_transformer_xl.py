@@ -45,7 +45,8 @@ def slow(query, key, value, mask, content_bias, position_bias, kernel):
 def test_is_the_formula_also_with_a_memory(keys, t, s, is_causal):
     q, k, v = inputs(keys, t, s)
     given, kernel = parameters(keys, t, s)
-    got = transformer_xl_attention(q, k, v, is_causal=is_causal, **given)
+    run = jax.jit(transformer_xl_attention, static_argnames="is_causal")
+    got = run(q, k, v, is_causal=is_causal, **given)
     mask = np.tri(t, s, s - t, bool) if is_causal else np.ones((t, s), bool)
     want = slow(q, k, v, mask, given["content_bias"], given["position_bias"], kernel)
     np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-5)
