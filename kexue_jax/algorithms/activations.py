@@ -143,6 +143,21 @@ def _squareplus_jvp(primals, tangents):
     return value, value / root * dx + 0.25 / root * db
 
 
+@jax.custom_jvp
+def _algebraic_swish(x, b):
+    return x / _hypotenuse(x, b) * _squareplus(x, b)
+
+
+@_algebraic_swish.defjvp
+def _algebraic_swish_jvp(primals, tangents):
+    (x, b), (dx, db) = primals, tangents
+    root = _hypotenuse(x, b)
+    cosine = x / root
+    slope = _squareplus(x, b) / root + 0.5 * (b / root) / root * cosine
+    by_b = -0.25 * jnp.square(cosine) / root
+    return _algebraic_swish(x, b), slope * dx + by_b * db
+
+
 def _check_b(b):
     if isinstance(b, float | int) and b <= 0.0:
         raise ValueError(f"b must be positive, got {b}")
@@ -220,5 +235,4 @@ def algebraic_swish(features: jax.Array, b: float | jax.Array = 2.043) -> jax.Ar
       of SoftPlus.
     """
     b = _check_b(b)
-    x = features.astype(jnp.float32)
-    return (x / _hypotenuse(x, b) * _squareplus(x, b)).astype(features.dtype)
+    return _algebraic_swish(features.astype(jnp.float32), b).astype(features.dtype)
