@@ -62,16 +62,19 @@ def shaw_attention(
         _check_table("value_table", value_table, value.shape[-1])
     wide, queries, keys = jnp.float32, query.shape[1], key.shape[1]
     scores = jnp.einsum("btnh,bsnh->bnts", query, key, preferred_element_type=wide)
-    rows = _rows(key_table, queries, keys).astype(query.dtype)
-    near = jnp.einsum("btnh,lh->bntl", query, rows, preferred_element_type=wide)
+    rows = _rows(key_table, queries, keys, query)
+    near = jnp.einsum("btnh,lnh->bntl", query, rows, preferred_element_type=wide)
     scale = 1.0 / math.sqrt(query.shape[-1]) if scale is None else scale
     scores = (scores + relative_shift(near)) * scale
     weights = scored_weights(scores, mask, is_causal=is_causal).astype(value.dtype)
     output = jnp.einsum("bnts,bsnv->btnv", weights, value, preferred_element_type=wide)
     if value_table is not None:
-        rows = _rows(value_table, queries, keys).astype(value.dtype)
-        spread = relative_unshift(weights)
-        output += jnp.einsum("bntl,lv->btnv", spread, rows, preferred_element_type=wide)
+        rows, spread = (
+            _rows(value_table, queries, keys, value),
+            relative_unshift(weights),
+        )
+        near = jnp.einsum("bntl,lnv->btnv", spread, rows, preferred_element_type=wide)
+        output += near
     return output.astype(value.dtype)
 
 
@@ -80,7 +83,13 @@ def _check_table(name, table, size):
         raise ValueError(f"{name} must be [2 k + 1, {size}], got {table.shape}")
 
 
-def _rows(table, queries, keys):
-    """The row of every distance that occurs, from the greatest to the least."""
+def _rows(table, queries, keys, like):
+    """The row of every distance that occurs, from the greatest to the least.
+
+    Each head gets them all: without heads as an axis of both sides XLA's CPU refuses to
+    multiply some bfloat16 arrays into float32.
+    """
     clip = len(table) // 2
-    return table[np.clip(relative_distances(queries, keys), -clip, clip) + clip]
+    place = np.clip(relative_distances(queries, keys), -clip, clip) + clip
+    rows = table.astype(like.dtype)[place][:, None]
+    return jnp.broadcast_to(rows, (len(place), like.shape[2], table.shape[1]))

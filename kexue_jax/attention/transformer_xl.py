@@ -65,17 +65,15 @@ def transformer_xl_attention(
         if array.shape != shape:
             raise ValueError(f"{name} must be {shape}, got {array.shape}")
 
-    content = _product("btnh,bsnh->bnts", query, key)
-    content += _product("nh,bsnh->bns", content_bias, key)[:, :, None]
-    place = _product("btnh,lnh->bntl", query, relative_key)
-    place += _product("nh,lnh->nl", position_bias, relative_key)[None, :, None]
+    wide, rows = jnp.float32, relative_key.astype(query.dtype)
+    content = jnp.einsum("btnh,bsnh->bnts", query, key, preferred_element_type=wide)
+    content += _alone("nh,bsnh->bns", content_bias, key)[:, :, None]
+    place = jnp.einsum("btnh,lnh->bntl", query, rows, preferred_element_type=wide)
+    place += _alone("nh,lnh->nl", position_bias, rows)[None, :, None]
     scale = 1.0 / math.sqrt(size) if scale is None else scale
     scores = (content + relative_shift(place)) * scale
     return scored_attention(scores, value, mask, is_causal=is_causal)
 
 
-def _product(letters, first, second):
-    # Of two dtypes the one of more precision; jax would ask for the same.
-    dtype = jnp.promote_types(first.dtype, second.dtype)
-    first, second = first.astype(dtype), second.astype(dtype)
-    return jnp.einsum(letters, first, second, preferred_element_type=jnp.float32)
+def _alone(letters, bias, keys):
+    return jnp.einsum(letters, bias.astype(jnp.float32), keys.astype(jnp.float32))

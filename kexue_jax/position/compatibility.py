@@ -33,7 +33,7 @@ PLACES = {
     "kerple_power_bias": "bias",
     "sandwich_bias": "bias",
 }
-"""Where each position acts. xPos is not here: it treats queries and keys differently."""
+"""Where each position acts; xPos is not here, it has a function for queries alone."""
 
 NO_MATRIX = "it never has the matrix of scores that a bias is added to"
 OWN = "it has relative positions of its own"

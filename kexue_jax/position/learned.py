@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
 
 def learned(table: jax.Array, positions: jax.Array | np.ndarray) -> jax.Array:
@@ -36,7 +37,7 @@ def learned(table: jax.Array, positions: jax.Array | np.ndarray) -> jax.Array:
             f"positions must be at most {length}, the rows of table; "
             f"got {positions.shape[0]}: see hierarchical_table"
         )
-    if not isinstance(positions, jax.core.Tracer) and positions.size:
+    if not isinstance(positions, Tracer) and positions.size:
         least, greatest = int(np.min(positions)), int(np.max(positions))
         if least < 0 or greatest >= length:
             raise ValueError(
@@ -100,9 +101,8 @@ def hierarchical_table(
     Numerics: float32 inside whatever the dtype.
     Source: https://kexue.fm/archives/7947
 
-    >>> table = jnp.array([[0.0, 0.0], [1.0, 2.0]])
-    >>> hierarchical_table(table, length=4).round(3).tolist()[2:]
-    [[0.667, 1.333], [1.667, 3.333]]
+    >>> hierarchical_table(jnp.array([[0.0], [3.0]]), length=4, alpha=0.25).tolist()
+    [[0.0], [3.0], [1.0], [4.0]]
     """
     if table.ndim != 2:
         raise ValueError(f"table must be [n, D], got {table.shape}")

@@ -1,4 +1,4 @@
-"""Recursive positions: each is made from the one before it, in steps or continuously."""
+"""Recursive positions: each is made from the one before, in steps or continuously."""
 
 from collections.abc import Callable
 

@@ -42,8 +42,9 @@ def sinusoidal(
     Source: Vaswani et al., https://arxiv.org/abs/1706.03762;
       https://kexue.fm/archives/8231
 
-    >>> sinusoidal(np.array([0, 1]), size=2).round(4).tolist()
-    [[0.0, 1.0], [0.8415, 0.5403]]
+    >>> quarter = np.array([np.pi / 2])
+    >>> abs(sinusoidal(np.arange(3), size=2, frequencies=quarter)).round(3).tolist()
+    [[0.0, 1.0], [1.0, 0.0], [0.0, 1.0]]
     """
     turn = angles(positions, size, base=base, frequencies=frequencies)
     cosine, sine = cosine_and_sine(turn)

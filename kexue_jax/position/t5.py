@@ -25,8 +25,8 @@ def _first_distances(buckets: int, max_distance: int) -> list[int]:
 def _one_sided(distance, buckets, max_distance):
     if buckets < 2 or max_distance <= buckets // 2:
         raise ValueError(
-            "a side must have at least 2 buckets, and max_distance be greater than half "
-            f"of them; got {buckets} buckets and max_distance {max_distance}"
+            "a side must have at least 2 buckets, and max_distance be greater than "
+            f"half of them; got {buckets} buckets and max_distance {max_distance}"
         )
     firsts = jnp.asarray(_first_distances(buckets, max_distance)[1:], jnp.int32)
     # Distances of 0 and below are left of all of them, in bucket 0.

@@ -1,0 +1,92 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from kexue_jax.attention.deberta import (
+    deberta_attention,
+    deberta_attention_as_released,
+)
+from kexue_jax.attention.softmax import softmax_attention
+
+BOTH = [deberta_attention, deberta_attention_as_released]
+
+
+def inputs(keys, t=5, s=5):
+    return [jax.random.normal(next(keys), (2, n, 2, 4)) for n in (t, s, s)]
+
+
+def tables(keys, half=2):
+    names = ("relative_key", "relative_query")
+    return {name: jax.random.normal(next(keys), (2 * half, 2, 4)) for name in names}
+
+
+def slow(query, key, value, mask, sign, relative_key, relative_query):
+    arrays = (query, key, value, relative_key, relative_query)
+    query, key, value, relative_key, relative_query = map(np.float64, arrays)
+    out, half = np.zeros(query.shape), len(relative_key) // 2
+    offset = key.shape[1] - query.shape[1]
+
+    def delta(distance):
+        return min(max(distance + half, 0), 2 * half - 1)
+
+    for b, t, n in np.ndindex(query.shape[:3]):
+        weights = np.zeros(key.shape[1])
+        for s in np.flatnonzero(mask[t]):
+            distance = t + offset - s
+            score = query[b, t, n] @ key[b, s, n]
+            score += query[b, t, n] @ relative_key[delta(distance), n]
+            score += key[b, s, n] @ relative_query[delta(-sign * distance), n]
+            weights[s] = np.exp(score / np.sqrt(12))
+        if weights.any():
+            out[b, t, n] = weights / weights.sum() @ value[b, :, n]
+    return out
+
+
+@pytest.mark.parametrize(("attend", "sign"), zip(BOTH, (1, -1), strict=True))
+@pytest.mark.parametrize(("t", "s"), [(5, 5), (2, 6), (1, 3), (4, 2)])
+@pytest.mark.parametrize("is_causal", [True, False])
+def test_three_terms_make_a_score(keys, attend, sign, t, s, is_causal):
+    (q, k, v), given = inputs(keys, t, s), tables(keys)
+    got = jax.jit(attend, static_argnames="is_causal")(
+        q, k, v, is_causal=is_causal, **given
+    )
+    mask = np.tri(t, s, s - t, bool) if is_causal else np.ones((t, s), bool)
+    want = slow(q, k, v, mask, sign, **given)
+    np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("attend", BOTH)
+def test_tables_of_zeros_are_attention_with_a_smaller_scale(keys, attend):
+    q, k, v = inputs(keys)
+    given = jax.tree.map(jnp.zeros_like, tables(keys))
+    got = attend(q, k, v, **given)
+    want = softmax_attention(q, k, v, scale=12**-0.5)
+    np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-6)
+
+
+def test_the_released_third_term_looks_the_other_way(keys):
+    (q, k, v), given = inputs(keys), tables(keys)
+    got = [attend(q, k, v, **given) for attend in BOTH]
+    assert jnp.abs(got[0] - got[1]).max() > 1e-2
+    given["relative_query"] = jnp.zeros_like(given["relative_query"])
+    got = [attend(q, k, v, **given) for attend in BOTH]
+    np.testing.assert_array_equal(*got)
+
+
+@pytest.mark.parametrize("attend", BOTH)
+def test_the_scores_of_equal_inputs_are_the_same_along_diagonals(keys, attend):
+    same = jax.random.normal(next(keys), (1, 1, 2, 4))
+    same = jnp.broadcast_to(same, (1, 6, 2, 4))
+    eye = jnp.broadcast_to(jnp.eye(6)[None, :, None], (1, 6, 2, 6))
+    weights = jnp.log(attend(same, same, eye, **tables(keys))[0, :, 0])
+    ratio = weights - weights.diagonal()[:, None]
+    np.testing.assert_allclose(ratio[1:, 1:], ratio[:-1, :-1], atol=1e-5)
+
+
+@pytest.mark.parametrize("attend", BOTH)
+def test_tables_of_another_shape_are_refused(keys, attend):
+    (q, k, v), given = inputs(keys), tables(keys)
+    for name in given:
+        with pytest.raises(ValueError, match="2 k"):
+            attend(q, k, v, **{**given, name: given[name][1:]})

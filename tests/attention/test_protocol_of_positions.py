@@ -1,0 +1,123 @@
+"""What every attention with positions of its own promises, each in turn."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from kexue_jax.attention import deberta, rectified_rotary, shaw, transformer_xl
+from kexue_jax.position.rotary import rotary
+
+
+def tables(*shape):
+    return jnp.sin(jnp.arange(np.prod(shape), dtype=jnp.float32)).reshape(shape)
+
+
+def transformer_xl_attention(query, key, value, mask=None, **options):
+    rows = tables(query.shape[1] + key.shape[1] - 1, 2, 4)
+    return transformer_xl.transformer_xl_attention(
+        query,
+        key,
+        value,
+        mask,
+        content_bias=tables(2, 4),
+        position_bias=tables(2, 4),
+        relative_key=rows,
+        **options,
+    )
+
+
+TABLES = dict(relative_key=tables(6, 2, 4), relative_query=tables(6, 2, 4))
+ATTENTIONS = {
+    "shaw": functools.partial(
+        shaw.shaw_attention, key_table=tables(5, 4), value_table=tables(5, 4)
+    ),
+    "transformer_xl": transformer_xl_attention,
+    "deberta": functools.partial(deberta.deberta_attention, **TABLES),
+    "released": functools.partial(deberta.deberta_attention_as_released, **TABLES),
+    "rectified": functools.partial(
+        rectified_rotary.rectified_rotary_attention, window=2, rotate=rotary
+    ),
+    "leaky": functools.partial(
+        rectified_rotary.leaky_rectified_rotary_attention,
+        window=2,
+        factor=3.0,
+        rotate=rotary,
+    ),
+}
+every = pytest.mark.parametrize("attend", ATTENTIONS.values(), ids=ATTENTIONS)
+
+
+def inputs(keys, t=4, s=4):
+    return [jax.random.normal(next(keys), (2, n, 2, 4)) for n in (t, s, s)]
+
+
+@every
+def test_a_query_without_keys_gets_zeros_and_zero_gradients(keys, attend):
+    mask = jnp.ones((2, 1, 4, 4), bool).at[:, :, 1].set(False)
+
+    @jax.jit
+    def run(*arrays):
+        out, pull = jax.vjp(lambda *x: attend(*x, mask), *arrays)
+        at_empty = jnp.zeros_like(out).at[:, 1].set(1.0)
+        return out, pull(at_empty), pull(jnp.ones_like(out))
+
+    out, none, some = run(*inputs(keys))
+    assert not out[:, 1].any()
+    assert out[:, 0].any()
+    assert not any(g.any() for g in none)
+    assert all(jnp.isfinite(g).all() for g in some)
+
+
+@every
+def test_causality_and_mask_are_both_honoured(keys, attend):
+    q, k, v = inputs(keys)
+    mask = jax.random.bernoulli(next(keys), 0.7, (2, 2, 4, 4))
+    causal = jnp.tril(jnp.ones((4, 4), bool))[None, None]
+    got = attend(q, k, v, mask, is_causal=True)
+    np.testing.assert_allclose(got, attend(q, k, v, mask & causal), rtol=1e-6)
+    later = attend(q, k.at[:, 2:].set(50.0), v.at[:, 2:].set(50.0), is_causal=True)
+    before = attend(q, k, v, is_causal=True)
+    np.testing.assert_allclose(later[:, :2], before[:, :2], rtol=1e-5, atol=1e-6)
+
+
+@every
+def test_jit_vmap_and_bfloat16_leave_it_what_it_is(keys, attend):
+    q, k, v = inputs(keys)
+    want = attend(q, k, v, is_causal=True)
+    one = functools.partial(attend, is_causal=True)
+    stacked = (jnp.stack([x, x + 1.0]) for x in (q, k, v))
+    got = jax.jit(jax.vmap(one))(*stacked)
+    np.testing.assert_allclose(got[0], want, rtol=1e-4, atol=1e-5)
+    small = one(*(x.astype(jnp.bfloat16) for x in (q, k, v)))
+    assert small.dtype == jnp.bfloat16
+    np.testing.assert_allclose(small.astype(jnp.float32), want, atol=5e-2, rtol=5e-2)
+
+
+@every
+def test_one_token_sees_itself(keys, attend):
+    q, k, v = inputs(keys, 1, 1)
+    got = attend(q, k, v, is_causal=True)
+    shift = tables(5, 4)[2] if "shaw" in str(attend) else jnp.zeros(4)
+    np.testing.assert_allclose(got, v + shift[None, None, None], rtol=1e-5)
+
+
+@every
+def test_the_last_query_stands_at_the_last_key(keys, attend):
+    q, k, v = inputs(keys)
+    if attend is transformer_xl_attention:
+        pytest.skip("its rows depend on the lengths; see its own test")
+    want = attend(q, k, v, is_causal=True)
+    got = attend(q[:, 2:], k, v, is_causal=True)
+    np.testing.assert_allclose(got, want[:, 2:], rtol=1e-5, atol=1e-6)
+
+
+@every
+def test_disagreeing_shapes_and_masks_are_refused(keys, attend):
+    q, k, v = inputs(keys)
+    with pytest.raises(ValueError, match="query, key, value"):
+        attend(q, k[:1], v)
+    with pytest.raises(ValueError, match="mask must be bool"):
+        attend(q, k, v, jnp.ones((4, 4), bool))

@@ -1,0 +1,29 @@
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from kexue_jax.position.relative import relative_positions
+
+
+def test_is_query_minus_key():
+    got = relative_positions(jnp.array([3, 5]), jnp.array([0, 4, 7]))
+    np.testing.assert_array_equal(got, [[[3, -1, -4], [5, 1, -2]]])
+
+
+def test_either_side_may_differ_between_examples():
+    query, key = jnp.array([[3], [5]]), jnp.array([0, 4])
+    want = [[[3, -1]], [[5, 1]]]
+    np.testing.assert_array_equal(relative_positions(query, key), want)
+    key = jnp.broadcast_to(key, (2, 2))
+    np.testing.assert_array_equal(relative_positions(query, key), want)
+
+
+@pytest.mark.parametrize(("query", "key"), [((), (3,)), ((3,), (1, 1, 3))])
+def test_other_ranks_are_refused(query, key):
+    with pytest.raises(ValueError, match="key_positions"):
+        relative_positions(jnp.zeros(query), jnp.zeros(key))
+
+
+def test_two_batches_are_refused():
+    with pytest.raises(ValueError, match=r"\(2, 3\), \(4, 3\)"):
+        relative_positions(jnp.zeros((2, 3)), jnp.zeros((4, 3)))
