@@ -6,7 +6,7 @@ import jax.numpy as jnp
 
 @jax.custom_jvp
 def _softmax(scores: jax.Array) -> jax.Array:
-    top = jnp.max(scores, axis=-1, keepdims=True)
+    top = jnp.max(scores, axis=-1, keepdims=True, initial=-jnp.inf)
     # An empty row has the top -inf; with 0 instead its weights are exp(-inf) = 0.
     weights = jnp.exp(scores - jnp.where(top > -jnp.inf, top, 0.0))
     total = jnp.sum(weights, axis=-1, keepdims=True)

@@ -63,7 +63,9 @@ class _Cell(NamedTuple):
         starts = self.example, self.head, 0, row * plan.query_block
         starts = *starts, column * plan.key_block
         sizes = *self.span, shape[2], plan.query_block, plan.key_block
-        starts = [0 if n == 1 else start for n, start in zip(shape, starts, strict=True)]
+        starts = [
+            0 if n == 1 else start for n, start in zip(shape, starts, strict=True)
+        ]
         return starts, [min(n, size) for n, size in zip(shape, sizes, strict=True)]
 
 
@@ -132,9 +134,7 @@ def _forward_loop(query, key, value, mask, bias, *, plan, together):
 
         empty = jnp.zeros(block.shape[:-1], WIDE)
         state = (empty - jnp.inf, empty, jnp.zeros((*empty.shape, size), WIDE))
-        top, total, mixed = lax.fori_loop(
-            0, plan.last_column(row), block_column, state
-        )
+        top, total, mixed = lax.fori_loop(0, plan.last_column(row), block_column, state)
         total = jnp.where(total == 0.0, 1.0, total)
         mixed = (mixed / total[..., None]).transpose(0, 3, 1, 2, 4)
         logs = jnp.where(top > -jnp.inf, top, 0.0) + jnp.log(total)
@@ -155,7 +155,7 @@ def _backward_loop(
     `logs` are the log-sum-exps and `inner` the products of output and `change`, its
     gradient; both are ``[B, T, K, G]``.
     """
-    batch, queries, _, group, size = query.shape
+    _, queries, _, group, size = query.shape
     count, cell_at = _cells(together, query)
     exact = {"preferred_element_type": WIDE}
 
@@ -312,14 +312,17 @@ def blocked_attention(
     protocol.check_mask(mask, shape)
     if min(query_block, key_block) < 1:
         raise ValueError(
-            f"query_block and key_block must be positive, got {query_block}, {key_block}"
+            "query_block and key_block must be positive, got "
+            f"{query_block}, {key_block}"
         )
     scale = 1.0 / math.sqrt(size) if scale is None else scale
     if not isinstance(scale, int | float):  # then it may need a gradient of its own
         scale = jnp.asarray(scale, WIDE)
         scale = jnp.expand_dims(scale, range(4 - scale.ndim)).swapaxes(1, 2)
         query, scale = (query.astype(WIDE) * scale).astype(query.dtype), 1.0
-    query_block, key_block = min(query_block, queries), min(key_block, keys)
+    query_block, key_block = (
+        max(1, min(x, y)) for x, y in ((query_block, queries), (key_block, keys))
+    )
 
     def cut(array):
         split = whole if array.shape[1] > 1 else (1, 1)
