@@ -4,38 +4,7 @@ import jax
 import jax.numpy as jnp
 
 from kexue_jax import numerics
-
-
-def taylor_exp(inputs: jax.Array, *, order: int = 2) -> jax.Array:
-    r"""Taylor polynomial of exp around 0, positive everywhere as its order is even.
-
-    .. math:: f_n(x) = \sum_{k=0}^{n} \frac{x^k}{k!}
-
-    It falls to the left of its minimum (`numerics.taylor_exp_minimum`), so large
-    negative inputs give large results.
-
-    Args:
-      inputs: any shape, any float dtype.
-      order: n, even and at least 2.
-
-    Returns:
-      The shape of `inputs`; float32, or wider if `inputs` are.
-
-    Raises:
-      ValueError: if `order` is odd or below 2.
-
-    Numerics: overflows where :math:`x^n / n!` does; `log_taylor_softmax` does not.
-    Source: https://kexue.fm/archives/7919
-
-    >>> taylor_exp(jnp.array([-10.0, -1.0, 0.0, 2.0])).tolist()
-    [41.0, 0.5, 1.0, 5.0]
-    """
-    _, least = numerics.taylor_exp_minimum(order)
-    inputs = inputs.astype(jnp.promote_types(inputs.dtype, jnp.float32))
-    total = jnp.ones_like(inputs)
-    for k in reversed(range(1, order + 1)):
-        total = total * inputs / k + 1.0
-    return jnp.maximum(total, least)
+from kexue_jax.numerics import taylor_exp
 
 
 def monotone_taylor_exp(inputs: jax.Array, *, order: int = 2) -> jax.Array:
@@ -48,15 +17,16 @@ def monotone_taylor_exp(inputs: jax.Array, *, order: int = 2) -> jax.Array:
 
 
 def _masked_logs(inputs, order, axis, where):
-    logs = jnp.moveaxis(numerics.log_taylor_exp(inputs, order), axis, -1)
     if where is None:
-        return logs, None
+        logs = numerics.log_taylor_exp(inputs, order=order)
+        return jnp.moveaxis(logs, axis, -1), None
     if where.dtype != jnp.bool_ or where.ndim != inputs.ndim:
         raise ValueError(
             f"where must be bool of the rank of inputs {inputs.shape}, got "
             f"{where.dtype} {where.shape}"
         )
-    return logs, jnp.moveaxis(where, axis, -1)
+    logs = numerics.log_taylor_exp(jnp.where(where, inputs, 0.0), order=order)
+    return jnp.moveaxis(logs, axis, -1), jnp.moveaxis(where, axis, -1)
 
 
 def taylor_softmax(

@@ -150,7 +150,7 @@ def _forward_loop(query, key, value, mask, bias, *, plan, together):
 def _backward_loop(
     query, key, value, mask, bias, logs, inner, change, *, plan, together
 ):
-    """Returns the gradients of query, key, value and bias (or None), all in float32.
+    """Returns the gradients of query, key, value and bias, each in its dtype.
 
     `logs` are the log-sum-exps and `inner` the products of output and `change`, its
     gradient; both are ``[B, T, K, G]``.
@@ -219,9 +219,9 @@ def _backward_loop(
         part = part.transpose(0, 3, 1, 2, 4) * plan.scale
         return cell.put(query_grad, 0, queries, part), *rest
 
-    grads = [jnp.zeros(x.shape, x.dtype) for x in (query, key, value)]
-    grads += [None if bias is None else jnp.zeros(bias.shape, WIDE)]
-    return lax.fori_loop(0, count, whole_cell, tuple(grads))
+    bias_grad = None if bias is None else jnp.zeros(bias.shape, WIDE)
+    grads = (*(jnp.zeros(x.shape, x.dtype) for x in (query, key, value)), bias_grad)
+    return lax.fori_loop(0, count, whole_cell, grads)
 
 
 def _by_platform(loop, plan, *operands):

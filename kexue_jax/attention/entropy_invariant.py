@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from kexue_jax.attention import protocol
+from kexue_jax.attention.masks import causal_mask
 from kexue_jax.attention.softmax import softmax_attention
 
 
@@ -26,11 +27,9 @@ def visible_count(
     """
     if mask is None:
         mask = jnp.ones((1, 1, 1, 1), bool)
-    if not is_causal:
-        seen = jnp.broadcast_to(mask, (*mask.shape[:-1], keys))
-        return jnp.sum(seen, axis=-1, keepdims=True, dtype=jnp.float32)
-    if mask.shape[2] > 1:
-        seen = protocol.visible(mask, is_causal, queries, keys)
+    if not is_causal or mask.shape[2] > 1:
+        seen = mask & causal_mask(queries, keys) if is_causal else mask
+        seen = jnp.broadcast_to(seen, (*seen.shape[:-1], keys))
         return jnp.sum(seen, axis=-1, keepdims=True, dtype=jnp.float32)
     seen = jnp.broadcast_to(mask[:, :, 0], (*mask.shape[:2], keys))
     before = jnp.cumsum(seen, axis=-1, dtype=jnp.float32)

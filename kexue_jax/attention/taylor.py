@@ -60,7 +60,7 @@ def taylor_attention(
     scores = jnp.einsum("btkgh,bskh->bkgts", grouped, key, preferred_element_type=wide)
     scores = scores.reshape(shape) * jnp.asarray(scale, wide)
     seen = protocol.visible(mask, is_causal, queries, keys)
-    logs = numerics.log_taylor_exp(scores, order)
+    logs = numerics.log_taylor_exp(scores, order=order)
     weights = numerics.masked_softmax(logs, seen).astype(value.dtype)
     weights = weights.reshape(batch, heads // group, group, queries, keys)
     output = jnp.einsum(
