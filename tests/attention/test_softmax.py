@@ -113,6 +113,12 @@ def test_new_queries_after_known_keys_are_the_last_rows_of_the_whole(keys):
     np.testing.assert_allclose(last, whole[:, 3:], rtol=1e-6)
 
 
+def test_no_keys_at_all_give_zeros(keys):
+    q, k, v = inputs(keys, s=0)
+    assert not softmax_attention(q, k, v).any()
+    assert not jax.grad(lambda q: softmax_attention(q, k, v).sum())(q).any()
+
+
 def test_one_visible_key_gives_its_value(keys):
     q, k, v = inputs(keys, t=1, s=1)
     np.testing.assert_allclose(softmax_attention(q, k, v), v, rtol=1e-6)

@@ -1,0 +1,204 @@
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from kexue_jax.algorithms.taylor_softmax import (
+    log_taylor_softmax,
+    monotone_taylor_exp,
+    monotone_taylor_softmax,
+    taylor_exp,
+    taylor_softmax,
+)
+from kexue_jax.numerics import log_taylor_exp, taylor_exp_minimum
+
+ORDERS = (2, 4, 6, 8)
+# Where the polynomials are least, and how much that is.
+MINIMA = {
+    2: (-1.0, 0.5),
+    4: (-1.596071638, 0.270394765),
+    6: (-2.180607124, 0.149324842),
+    8: (-2.759002710, 0.083271520),
+    10: (-3.333551485, 0.046699114),
+}
+
+
+def slow(inputs, order):
+    inputs = np.asarray(inputs, np.float64)
+    return sum(inputs**k / math.factorial(k) for k in range(order + 1))
+
+
+@pytest.mark.parametrize("order", MINIMA)
+def test_the_minima_are_those_of_the_golden_table(order):
+    place, least = taylor_exp_minimum(order)
+    np.testing.assert_allclose((place, least), MINIMA[order], rtol=0, atol=1e-9)
+    grid = np.linspace(-20.0, 20.0, 40001)
+    assert slow(grid, order).min() >= least - 1e-12
+    slope = slow(grid, order - 1)
+    assert np.sum(np.diff(np.sign(slope[slope != 0.0])) != 0) == 1
+
+
+def test_the_minimum_moves_away_as_a_share_of_the_order():
+    shares = [taylor_exp_minimum(n)[0] / n for n in (10, 20, 40)]
+    assert -0.34 < shares[0] < shares[1] < shares[2] < -0.27846
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_values_are_the_polynomial_and_positive(order):
+    inputs = jnp.linspace(-30.0, 30.0, 4001)
+    want = slow(inputs, order)
+    np.testing.assert_allclose(taylor_exp(inputs, order=order), want, rtol=1e-5)
+    logs = log_taylor_exp(inputs, order=order)
+    np.testing.assert_allclose(logs, np.log(want), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("order", [2, 4, 10, 20, 40])
+def test_values_are_positive_also_where_the_sum_cancels_or_overflows(order):
+    limits = np.finfo(np.float32)
+    ends = jnp.array(
+        [limits.min, -1e9, -limits.tiny, 0.0, limits.tiny, 1e9, limits.max]
+    )
+    inputs = jnp.concatenate([jnp.linspace(-2.0 * order, 2.0 * order, 2001), ends])
+    assert (taylor_exp(inputs, order=order) > 0.0).all()
+    logs = log_taylor_exp(inputs, order=order)
+    assert jnp.isfinite(logs).all()
+    assert (logs >= math.log(taylor_exp_minimum(order)[1]) - 1e-3).all()
+    assert jnp.isfinite(
+        jax.grad(lambda x: log_taylor_exp(x, order=order).sum())(inputs)
+    ).all()
+
+
+def test_the_polynomials_close_in_on_exp():
+    grid = jnp.linspace(-3.0, 3.0, 61)
+    inputs = np.asarray(grid, np.float64)
+    for order in (2, 4, 6, 8, 10):
+        gap = np.abs(np.asarray(taylor_exp(grid, order=order)) - np.exp(inputs))
+        rest = np.abs(inputs) ** (order + 1) / math.factorial(order + 1)
+        assert (gap <= np.exp(np.abs(inputs)) * rest * (1 + 1e-5) + 1e-5).all()
+
+
+def test_the_distribution_closes_in_on_the_softmax(keys):
+    inputs = jax.random.uniform(next(keys), (4, 6), minval=-3.0, maxval=3.0)
+    want = jax.nn.softmax(inputs)
+    gaps = [
+        float(abs(taylor_softmax(inputs, order=order) - want).max())
+        for order in (2, 4, 6, 8, 12, 16)
+    ]
+    assert gaps == sorted(gaps, reverse=True)
+    assert gaps[-1] < 1e-5
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_weights_are_shares_of_the_polynomial(keys, order):
+    inputs = 3.0 * jax.random.normal(next(keys), (3, 7))
+    want = slow(inputs, order)
+    want = want / want.sum(-1, keepdims=True)
+    got = jax.jit(lambda x: taylor_softmax(x, order=order))(inputs)
+    np.testing.assert_allclose(got, want, rtol=1e-5)
+    logs = log_taylor_softmax(inputs, order=order)
+    np.testing.assert_allclose(logs, np.log(want), rtol=1e-5, atol=1e-5)
+    across = taylor_softmax(inputs.T, order=order, axis=0)
+    np.testing.assert_allclose(across, got.T, rtol=1e-5)
+
+
+@pytest.mark.parametrize("order", [-2, 0, 1, 3, 5])
+def test_odd_orders_are_refused_because_they_are_negative_somewhere(order):
+    for f in (taylor_exp, taylor_softmax, monotone_taylor_exp, log_taylor_softmax):
+        with pytest.raises(ValueError, match=f"even and at least 2, got {order}"):
+            f(jnp.zeros(3), order=order)
+    if order > 0:
+        assert slow(-10.0, order) < 0.0
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_the_slope_of_the_logarithm_is_the_polynomial_before_over_it(order):
+    inputs = jnp.linspace(-12.0, 12.0, 241)
+    got = jax.grad(lambda x: log_taylor_exp(x, order=order).sum())(inputs)
+    want = slow(inputs, order - 1) / slow(inputs, order)
+    np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-4)
+
+
+def test_cross_entropy_has_the_gradient_of_finite_differences(keys):
+    inputs = 2.0 * jax.random.normal(next(keys), (5,))
+    got = jax.grad(lambda x: -log_taylor_softmax(x, order=4)[1])(inputs)
+    want = np.zeros(5)
+    for place in range(5):
+        for sign in (1.0, -1.0):
+            moved = np.asarray(inputs, np.float64)
+            moved[place] += sign * 1e-6
+            weights = slow(moved, 4)
+            want[place] -= sign * np.log(weights[1] / weights.sum()) / 2e-6
+    np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-5)
+
+
+def test_a_constant_added_to_all_inputs_changes_the_weights():
+    inputs = jnp.array([0.0, 1.0, 2.0])
+    shifted = jax.nn.softmax(inputs + 3.0)
+    np.testing.assert_allclose(shifted, jax.nn.softmax(inputs), rtol=1e-6)
+    gap = abs(taylor_softmax(inputs + 3.0) - taylor_softmax(inputs)).max()
+    assert gap > 0.05
+
+
+def test_large_inputs_lose_their_temperature():
+    inputs = jnp.array([1e4, 2e4, -1.5e4])
+    got = taylor_softmax(10.0 * inputs)
+    np.testing.assert_allclose(got, taylor_softmax(inputs), rtol=1e-3)
+    np.testing.assert_allclose(got, np.array([1.0, 4.0, 2.25]) / 7.25, rtol=1e-3)
+
+
+def test_to_be_sure_takes_far_larger_inputs_than_with_the_softmax():
+    logits = jnp.full((10,), -1.0).at[0].set(28.83)
+    np.testing.assert_allclose(taylor_softmax(logits)[0], 0.99, rtol=1e-4)
+    softmax = jax.nn.softmax(jnp.zeros(10).at[0].set(6.79))
+    np.testing.assert_allclose(softmax[0], 0.99, rtol=1e-4)
+
+
+def test_an_additive_mask_would_give_a_hidden_entry_everything():
+    inputs = jnp.array([3.0, -1e4])
+    np.testing.assert_allclose(taylor_softmax(inputs)[1], 0.99999983, rtol=1e-7)
+    where = jnp.array([True, False])
+    np.testing.assert_array_equal(taylor_softmax(inputs, where=where), [1.0, 0.0])
+    logs = log_taylor_softmax(inputs, where=where)
+    np.testing.assert_allclose(logs, [0.0, -np.inf], atol=1e-6)
+
+
+@pytest.mark.parametrize("value", [0.0, 1e30, jnp.nan, jnp.inf])
+def test_hidden_entries_and_empty_rows_have_no_gradients(value):
+    inputs = jnp.array([[1.0, value, 2.0], [value, value, value]])
+    where = jnp.array([[True, False, True], [False, False, False]])
+    out, pull = jax.vjp(lambda x: taylor_softmax(x, where=where), inputs)
+    assert not out[1].any()
+    grad = pull(jnp.array([[1.0, 2.0, 3.0], [1.0, 2.0, 3.0]]))[0]
+    assert grad[0, 0] != 0.0
+    assert not grad[0, 1]
+    assert not grad[1].any()
+    pick = jax.grad(lambda x: log_taylor_softmax(x, where=where)[0, 0])(inputs)
+    assert jnp.isfinite(pick).all()
+    assert not pick[1].any()
+
+
+def test_the_monotone_form_keeps_the_order_that_the_plain_one_turns():
+    inputs = jnp.array([-10.0, -2.0, -1.0, 0.0, 1.0])
+    assert taylor_exp(inputs)[0] == 41.0 > taylor_exp(inputs)[3]
+    got = monotone_taylor_exp(inputs)
+    np.testing.assert_allclose(got, [0.5, 0.5, 0.5, 1.0, 2.5], rtol=1e-6)
+    weights = monotone_taylor_softmax(inputs)
+    assert (jnp.diff(weights) >= 0.0).all()
+    np.testing.assert_allclose(weights, got / got.sum(), rtol=1e-6)
+    grad = jax.grad(lambda x: monotone_taylor_exp(x).sum())(inputs)
+    np.testing.assert_allclose(grad, [0.0, 0.0, 0.0, 1.0, 2.0], atol=1e-6)
+
+
+def test_half_precision_does_not_overflow_and_one_entry_takes_everything():
+    inputs = jnp.array([300.0, -300.0], jnp.float16)
+    got = taylor_softmax(inputs)
+    assert got.dtype == jnp.float32
+    np.testing.assert_allclose(got, [0.5033, 0.4967], atol=1e-4)
+    np.testing.assert_array_equal(taylor_softmax(jnp.array([-7.0])), [1.0])
+
+
+def test_a_mask_that_does_not_fit_is_refused():
+    with pytest.raises(ValueError, match="where must be bool"):
+        taylor_softmax(jnp.zeros((2, 3)), where=jnp.ones(3, bool))

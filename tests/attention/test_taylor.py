@@ -1,0 +1,133 @@
+import functools
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from kexue_jax.attention.masks import causal_mask, length_mask
+from kexue_jax.attention.softmax import softmax_attention
+from kexue_jax.attention.taylor import taylor_attention
+
+
+def inputs(keys, t=5, s=5, heads=2):
+    shapes = ((2, t, heads, 4), (2, s, 2, 4), (2, s, 2, 4))
+    return [jax.random.normal(next(keys), shape) for shape in shapes]
+
+
+def kernel(query, key, order):
+    """The polynomial of every score, ``[B, N, T, S]`` in float64."""
+    query, key = (np.asarray(x, np.float64) for x in (query, key))
+    key = np.repeat(key, query.shape[2] // key.shape[2], axis=2)
+    scores = np.einsum("btnh,bsnh->bnts", query, key) / np.sqrt(query.shape[-1])
+    return sum(scores**k / math.factorial(k) for k in range(order + 1))
+
+
+def slow(query, key, value, mask, order):
+    weights = kernel(query, key, order) * np.asarray(mask)
+    total = weights.sum(-1, keepdims=True)
+    weights = weights / np.where(total == 0.0, 1.0, total)
+    value = np.repeat(value, query.shape[2] // value.shape[2], axis=2)
+    return np.einsum("bnts,bsnv->btnv", weights, np.asarray(value, np.float64))
+
+
+def features(x):
+    """The 1 + H + H (H + 1) / 2 numbers whose products are the second polynomial."""
+    x = np.asarray(x, np.float64)
+    x = x / x.shape[-1] ** 0.25
+    first, second = np.triu_indices(x.shape[-1], 1)
+    parts = [np.ones((*x.shape[:-1], 1)), x, x[..., first] * x[..., second]]
+    return np.concatenate([*parts, x**2 / np.sqrt(2.0)], axis=-1)
+
+
+@pytest.mark.parametrize("order", [2, 4, 6])
+@pytest.mark.parametrize("heads", [2, 4])
+def test_masks_multiply_the_polynomial(keys, order, heads):
+    q, k, v = inputs(keys, heads=heads)
+    mask = jax.random.bernoulli(next(keys), 0.5, (2, 1, 5, 5))
+    got = taylor_attention(q, k, v, mask, order=order)
+    want = slow(q, k, v, mask, order)
+    np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-6)
+    got = taylor_attention(q, k, v, mask, order=order, is_causal=True)
+    want = slow(q, k, v, mask & causal_mask(5, 5), order)
+    np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("is_causal", [False, True])
+def test_the_second_order_is_linear_attention_of_its_features(keys, is_causal):
+    q, k, v = inputs(keys)
+    left, right = features(q), features(k)
+    exact = kernel(q, k, 2)
+    np.testing.assert_allclose(
+        np.einsum("btnf,bsnf->bnts", left, right), exact, rtol=1e-12, atol=1e-12
+    )
+    values = np.concatenate([np.asarray(v, np.float64), np.ones((2, 5, 2, 1))], -1)
+    state = np.einsum("bsnf,bsnv->bsnfv", right, values)
+    state = np.cumsum(state, 1) if is_causal else np.sum(state, 1, keepdims=True)
+    state = np.broadcast_to(state, (2, 5, *state.shape[2:]))
+    sums = np.einsum("btnf,btnfv->btnv", left, state)
+    got = taylor_attention(q, k, v, is_causal=is_causal)
+    np.testing.assert_allclose(
+        got, sums[..., :-1] / sums[..., -1:], rtol=1e-5, atol=1e-6
+    )
+
+
+def test_the_rank_of_the_second_order_is_bounded_by_its_features(keys):
+    q, k, _ = inputs(keys, t=40, s=40)
+    rank = np.linalg.matrix_rank(kernel(q, k, 2)[0, 0], tol=1e-10)
+    assert rank == 15 == features(q).shape[-1]
+    values = jnp.broadcast_to(jnp.eye(40)[None, :, None], (2, 40, 2, 40))
+    weights = np.asarray(taylor_attention(q, k, values))[0, :, 0]
+    assert np.linalg.matrix_rank(weights, tol=1e-4) <= 15
+    assert np.linalg.matrix_rank(kernel(q, k, 4)[0, 0], tol=1e-10) > 15
+
+
+def test_high_orders_are_softmax_attention(keys):
+    q, k, v = inputs(keys)
+    got = taylor_attention(q, k, v, order=12, is_causal=True)
+    want = softmax_attention(q, k, v, is_causal=True)
+    np.testing.assert_allclose(got, want, rtol=1e-3, atol=1e-3)
+
+
+def test_a_query_without_keys_gets_zeros_and_finite_gradients(keys):
+    mask = length_mask(jnp.array([0, 5]), 5)
+    attend = functools.partial(taylor_attention, mask=mask)
+    out, pull = jax.vjp(attend, *inputs(keys))
+    assert not out[0].any()
+    grads = pull(jnp.ones_like(out))
+    assert not any(g[0].any() for g in grads)
+    assert all(jnp.isfinite(g).all() for g in grads)
+
+
+def test_zero_queries_average_and_huge_ones_do_not_overflow(keys):
+    q, k, v = inputs(keys)
+    got = taylor_attention(jnp.zeros_like(q), k, v)
+    want = jnp.broadcast_to(v.mean(axis=1, keepdims=True), got.shape)
+    np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-6)
+    huge, pull = jax.vjp(lambda q: taylor_attention(1e15 * q, k, v, order=8), q)
+    assert jnp.isfinite(huge).all()
+    assert jnp.isfinite(pull(jnp.ones_like(huge))[0]).all()
+
+
+def test_one_key_gives_its_value(keys):
+    q, k, v = inputs(keys, t=1, s=1)
+    np.testing.assert_allclose(taylor_attention(q, k, v), v, rtol=1e-6)
+
+
+def test_bfloat16_under_jit_and_vmap_keeps_its_dtype(keys):
+    arrays = [jnp.stack([x, x]).astype(jnp.bfloat16) for x in inputs(keys)]
+    out = jax.jit(jax.vmap(taylor_attention))(*arrays)
+    assert out.dtype == jnp.bfloat16
+    want = taylor_attention(*(x[0].astype(jnp.float32) for x in arrays))
+    np.testing.assert_allclose(out[0].astype(jnp.float32), want, rtol=3e-2, atol=3e-2)
+
+
+def test_odd_orders_and_shapes_that_disagree_are_refused(keys):
+    q, k, v = inputs(keys)
+    with pytest.raises(ValueError, match="even and at least 2, got 3"):
+        taylor_attention(q, k, v, order=3)
+    with pytest.raises(ValueError, match="query, key, value"):
+        taylor_attention(q, k[:, :2], v)
+    with pytest.raises(ValueError, match="mask must broadcast"):
+        taylor_attention(q, k, v, jnp.ones((5, 5), bool))
