@@ -20,7 +20,7 @@ from kexue_jax.attention.linear import Rotation, linear_attention
 
 Norms = Callable[[jax.Array, int, int], jax.Array]
 Projection = Callable[[jax.Array], jax.Array]
-RandomFeatures = Callable[[jax.Array, jax.Array], jax.Array | ScaledFeatures]
+RandomFeatures = Callable[..., jax.Array | ScaledFeatures]
 
 
 def iid_projection(rng: jax.Array, *, features: int, head_size: int) -> jax.Array:

@@ -38,18 +38,31 @@ def pair(total, difference=0.6):
     return q, q.at[1].multiply(-1.0)
 
 
-def estimates(rng, features, q, k, draws, count=H, **how):
+def projections(rng, draws, count=H, make=orthogonal_projection, **how):
+    make = functools.partial(make, features=count, head_size=H, **how)
+    return jax.jit(jax.vmap(make))(jax.random.split(rng, draws))
+
+
+@pytest.fixture(scope="module")
+def orthogonal():
+    return projections(jax.random.key(1), 20000)
+
+
+@pytest.fixture(scope="module")
+def iid():
+    return projections(jax.random.key(2), 40000, make=iid_projection)
+
+
+def estimates(rows, features, q, k):
     """Estimates of exp(q . k), one for each of many projections."""
-    make = how.pop("make", orthogonal_projection)
 
     @jax.jit
-    def one(rng):
-        rows = make(rng, features=count, head_size=H, **how)
+    @jax.vmap
+    def one(rows):
         a, b = (features(x, rows).product() for x in (q, k))
         return a @ b
 
-    estimate = jax.lax.map(one, jax.random.split(rng, draws), batch_size=2000)
-    return np.float64(estimate)
+    return np.float64(one(rows))
 
 
 def oracle(x, rows, features):
@@ -67,10 +80,8 @@ def oracle(x, rows, features):
 
 @pytest.mark.parametrize("features", FEATURES)
 def test_features_are_their_formulas(features, keys):
-    x, rows = (
-        jax.random.normal(next(keys), (5, 4)),
-        iid_projection(next(keys), features=6, head_size=4),
-    )
+    x = jax.random.normal(next(keys), (5, 4))
+    rows = iid_projection(next(keys), features=6, head_size=4)
     got = jax.jit(features)(x, rows)
     want = oracle(x, rows, features)
     np.testing.assert_allclose(got.product(), want, rtol=1e-5, atol=1e-6)
@@ -84,9 +95,8 @@ def test_rows_are_orthogonal_in_blocks_and_have_the_norms_asked_for(keys):
         np.testing.assert_allclose(block @ block.T, want, atol=1e-4)
 
 
-def test_directions_are_uniform_and_norms_are_chi(keys):
-    make = functools.partial(orthogonal_projection, features=H, head_size=H)
-    rows = np.float64(jax.vmap(make)(jax.random.split(next(keys), 2000)))
+def test_directions_are_uniform_and_norms_are_chi(orthogonal):
+    rows = np.float64(orthogonal[:4000])
     norms = np.linalg.norm(rows, axis=-1).ravel()
     assert scipy.stats.kstest(norms, scipy.stats.chi(H).cdf).pvalue > 1e-3
     # Each entry alone is normal; without the signs the diagonal is never positive.
@@ -105,13 +115,14 @@ def test_stratified_norms_stand_at_even_steps_of_the_chi_distribution(keys):
 
 
 @pytest.mark.parametrize("features", FEATURES)
-@pytest.mark.parametrize("make", [orthogonal_projection, iid_projection])
-@pytest.mark.parametrize("total", [1.5, -1.5])
-def test_estimates_have_no_bias_in_either_direction(features, make, total, keys):
-    q, k = pair(total)
-    got = estimates(next(keys), features, q, k, 20000, make=make)
-    error = got.std() / math.sqrt(got.size)
-    assert abs(got.mean() - math.exp(q @ k)) < 4 * error
+@pytest.mark.parametrize("kind", ["orthogonal", "iid"])
+def test_estimates_have_no_bias_in_either_direction(features, kind, request):
+    rows = request.getfixturevalue(kind)[:20000]
+    for total in (1.5, -1.5):
+        q, k = pair(total)
+        got = estimates(rows, features, q, k)
+        error = got.std() / math.sqrt(got.size)
+        assert abs(got.mean() - math.exp(q @ k)) < 4 * error
 
 
 def bessel(q, k):
@@ -120,10 +131,12 @@ def bessel(q, k):
     return math.exp(-(q @ q + k @ k) / 2) * shape * scipy.special.iv(H / 2 - 1, s)
 
 
-def test_equal_norms_have_the_bias_of_the_bessel_function(keys):
+def test_equal_norms_have_the_bias_of_the_bessel_function(orthogonal):
     q, k = pair(math.sqrt(2.28))
     assert math.isclose(bessel(q, k) / math.exp(q @ k), 0.939, abs_tol=5e-4)
-    got = estimates(next(keys), positive_features, q, k, 20000, norms=sqrt_norms)
+    lengths = jnp.linalg.norm(orthogonal, axis=-1, keepdims=True)
+    rows = orthogonal / lengths * sqrt_norms(None, H, H)[None, :, None]
+    got = estimates(rows, positive_features, q, k)
     assert abs(got.mean() - bessel(q, k)) < 4 * got.std() / math.sqrt(got.size)
 
 
@@ -131,10 +144,8 @@ def test_equal_norms_have_the_bias_of_the_bessel_function(keys):
 def test_stratified_norms_estimate_a_little_too_little(keys):
     q, k = pair(math.sqrt(2.28))
     for count, ratio in ((16, 0.9678), (64, 0.9866), (256, 0.9950)):
-        got = estimates(
-            next(keys), positive_features, q, k, 20000, count, norms=stratified_norms
-        )
-        got = got / math.exp(q @ k)
+        rows = projections(next(keys), 10000, count, norms=stratified_norms)
+        got = estimates(rows, positive_features, q, k) / math.exp(q @ k)
         assert abs(got.mean() - ratio) < 4 * got.std() / math.sqrt(got.size) + 5e-5
 
 
@@ -151,9 +162,9 @@ def mean_square(features, q, k):
 
 
 @pytest.mark.parametrize("features", FEATURES)
-def test_mean_square_errors_are_those_of_the_formulas(features, keys):
+def test_mean_square_errors_are_those_of_the_formulas(features, iid):
     q, k = pair(math.sqrt(0.5), 1.0)
-    got = estimates(next(keys), features, q, k, 40000, make=iid_projection)
+    got = estimates(iid, features, q, k)
     got = H * np.mean((got - math.exp(q @ k)) ** 2)
     assert abs(got / mean_square(features, q, k) - 1) < 0.05
 
@@ -169,7 +180,7 @@ RATIOS = (
 @pytest.mark.parametrize(("features", "ratio"), RATIOS)
 def test_orthogonal_vectors_err_less_by_the_ratio_of_quadrature(features, ratio, keys):
     q, k = pair(math.sqrt(0.5), math.sqrt(0.5))
-    got = estimates(next(keys), features, q, k, 100000)
+    got = estimates(projections(next(keys), 100000), features, q, k)
     got = H * np.mean((got - math.exp(q @ k)) ** 2) / mean_square(features, q, k)
     assert abs(got / ratio - 1) < 0.05
 
@@ -198,7 +209,7 @@ def test_is_attention_by_the_products_of_features(features, is_causal, keys):
 
 @pytest.mark.parametrize("is_causal", [False, True])
 def test_many_features_of_small_inputs_are_near_softmax_attention(is_causal, keys):
-    q, k, v = inputs(keys)
+    q, k, v = inputs(keys, size=0.3)
     rows = orthogonal_projection(next(keys), features=4096, head_size=4)
     got = performer_attention(q, k, v, projection=rows, is_causal=is_causal)
     mask = jnp.tri(7, dtype=bool)[None, None] if is_causal else None
