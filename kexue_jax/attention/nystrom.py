@@ -10,6 +10,7 @@ from kexue_jax import numerics
 from kexue_jax.attention.entrance import check_shapes, key_mask
 from kexue_jax.attention.softmax import softmax_attention
 
+REASON = "landmarks stand for all tokens of a run"
 MOST_ITERATIONS = 12  # more only amplify what float32 has rounded
 
 
@@ -122,20 +123,19 @@ def nystrom_attention(
       tokens only, and runs of nearly equal length instead of padding.
     """
     _check(query, key, value, landmarks, is_causal)
+    keep, dtype = key_mask(mask, key, reason=REASON), value.dtype
+    query, key, value = _kept(query, key, value, keep)
     if query.shape[1] <= landmarks:
         output = softmax_attention(query, key, value, mask, scale=scale)
-        output = output.astype(jnp.float32)
     else:
-        first, middle, last = _factors(query, key, mask, landmarks, scale)
+        first, middle, last = _factors(query, key, keep, landmarks, scale)
         inverse = iterative_pinv(middle, iterations=iterations)
-        output = _applied(first, inverse, last, value, mask, key)
+        averages = jnp.einsum("bnms,bsnv->bnmv", last, value)
+        averages = jnp.einsum("bnlm,bnmv->bnlv", inverse, averages)
+        output = jnp.einsum("bntm,bnmv->btnv", first, averages)
     if convolution is not None:
-        keep = key_mask(mask, key, reason=REASON)
-        kept = value if keep is None else jnp.where(_tokens(keep), value, 0)
-        output = output + depthwise_convolution(
-            kept.astype(jnp.float32), convolution.astype(jnp.float32)
-        )
-    return output.astype(value.dtype)
+        output = output + depthwise_convolution(value, convolution)
+    return output.astype(dtype)
 
 
 def landmark_attention(
@@ -159,10 +159,15 @@ def landmark_attention(
     Source: https://kexue.fm/archives/8180
     """
     _check(query, key, value, landmarks, is_causal)
+    keep, dtype = key_mask(mask, key, reason=REASON), value.dtype
+    query, key, value = _kept(query, key, value, keep)
     if query.shape[1] <= landmarks:
-        return softmax_attention(query, key, value, mask, scale=scale)
-    first, _, last = _factors(query, key, mask, landmarks, scale)
-    return _applied(first, None, last, value, mask, key).astype(value.dtype)
+        output = softmax_attention(query, key, value, mask, scale=scale)
+    else:
+        first, _, last = _factors(query, key, keep, landmarks, scale)
+        averages = jnp.einsum("bnms,bsnv->bnmv", last, value)
+        output = jnp.einsum("bntm,bnmv->btnv", first, averages)
+    return output.astype(dtype)
 
 
 def nystrom_matrix(
@@ -250,9 +255,6 @@ def depthwise_convolution(value: jax.Array, kernel: jax.Array) -> jax.Array:
     return output.astype(value.dtype)
 
 
-REASON = "landmarks stand for all tokens of a run"
-
-
 def _check(query, key, value, landmarks, is_causal):
     check_shapes(query, key, value)
     if query.shape != key.shape:
@@ -276,7 +278,7 @@ def _tokens(keep):
 
 def _means(features, keep, landmarks):
     """Means ``[B, M, N, H]``, and ``[B, N, M]`` which of them have tokens, or None."""
-    batch, length, heads, size = features.shape
+    length = features.shape[1]
     features = features.astype(jnp.float32)
     counted = None if keep is None else _tokens(keep)
     if counted is not None:
@@ -299,18 +301,23 @@ def _means(features, keep, landmarks):
         sizes = jnp.asarray(sizes, jnp.float32)[None, :, None, None]
         return runs(features) / sizes, None
     counts = runs(counted)
-    return runs(features) / jnp.maximum(counts, 1.0), jnp.swapaxes(
-        counts[..., 0] > 0.0, 1, 2
-    )
+    some = jnp.swapaxes(counts[..., 0] > 0.0, 1, 2)
+    return runs(features) / jnp.maximum(counts, 1.0), some
 
 
-def _factors(query, key, mask, landmarks, scale):
+def _kept(query, key, value, keep):
+    """All in float32, with nothing left of hidden keys and values."""
+    query, key, value = (x.astype(jnp.float32) for x in (query, key, value))
+    if keep is not None:
+        key, value = (jnp.where(_tokens(keep), x, 0.0) for x in (key, value))
+    return query, key, value
+
+
+def _factors(query, key, keep, landmarks, scale):
     """The three softmax matrices: [B, N, T, M], [B, N, M, M], [B, N, M, T]."""
     scale = 1.0 / math.sqrt(query.shape[-1]) if scale is None else scale
-    keep = key_mask(mask, key, reason=REASON)
     query_means, some = _means(query, keep, landmarks)
     key_means, _ = _means(key, keep, landmarks)
-    query, key = query.astype(jnp.float32), key.astype(jnp.float32)
 
     def softmax(query, key, rows, columns):
         scores = scale * jnp.einsum("btnh,bsnh->bnts", query, key)
@@ -325,15 +332,3 @@ def _factors(query, key, mask, landmarks, scale):
     middle = softmax(query_means, key_means, some, some)
     last = softmax(query_means, key, some, keep)
     return first, middle, last
-
-
-def _applied(first, inverse, last, value, mask, key):
-    """Multiplies from the right, so that nothing of size T x T is made."""
-    keep = key_mask(mask, key, reason=REASON)
-    value = value.astype(jnp.float32)
-    if keep is not None:
-        value = jnp.where(_tokens(keep), value, 0.0)
-    averages = jnp.einsum("bnms,bsnv->bnmv", last, value)
-    if inverse is not None:
-        averages = jnp.einsum("bnlm,bnmv->bnlv", inverse, averages)
-    return jnp.einsum("bntm,bnmv->btnv", first, averages)

@@ -1,4 +1,5 @@
 import functools
+import itertools
 
 import jax
 import jax.numpy as jnp
@@ -32,7 +33,7 @@ def slow(query, key, value, keep, *, landmarks, iterations=6, middle=True):
     for b, n in np.ndindex(batch, heads):
         kept = keep[b, n, 0]
         starts = [i * length // landmarks for i in range(landmarks + 1)]
-        runs = [np.arange(*ends) for ends in zip(starts, starts[1:], strict=False)]
+        runs = [np.arange(*ends) for ends in itertools.pairwise(starts)]
         runs = [run[kept[run]] for run in runs if kept[run].any()]
         if not runs:
             continue
@@ -131,10 +132,10 @@ def test_the_three_matrices_of_all_tokens_need_enough_iterations(keys):
     q = q + 8 * k  # a heavy diagonal, hence easily inverted
     a = jax.nn.softmax(jnp.einsum("btnh,bsnh->bnts", q, k) / 8**0.5)
     want = softmax_attention(q, k, v)
-    for iterations, near in ((1, False), (6, True)):
+    for iterations, near in ((6, False), (12, True)):
         z = iterative_pinv(a, iterations=iterations)
         got = jnp.einsum("bnts,bnsu,bnuw,bwnv->btnv", a, z, a, v)
-        assert (jnp.abs(got - want).max() < 1e-4) == near
+        assert (jnp.abs(got - want).max() < 5e-5) == near
 
 
 def test_equal_keys_give_the_mean_of_the_values_from_the_first_iterate(keys):
@@ -161,7 +162,7 @@ def test_landmarks_are_means_of_runs(keys):
     np.testing.assert_allclose(got, x.reshape(2, 4, 3, 2, 4).mean(2), rtol=1e-5)
     got = landmark_means(x, landmarks=5)  # runs of 2, 2, 3, 2, 3 tokens
     ends = (0, 2, 4, 7, 9, 12)
-    want = [x[:, i:j].mean(1) for i, j in zip(ends, ends[1:], strict=False)]
+    want = [x[:, i:j].mean(1) for i, j in itertools.pairwise(ends)]
     np.testing.assert_allclose(got, jnp.stack(want, 1), rtol=1e-5, atol=1e-6)
 
 
