@@ -1,0 +1,116 @@
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from kexue_jax.attention.efficient import efficient_attention
+from kexue_jax.attention.feature_maps import exp_features
+from kexue_jax.attention.linear import linear_attention
+
+
+def inputs(keys, t=37, s=37):
+    shapes = ((2, t, 2, 4), (2, s, 2, 4), (2, s, 2, 3))
+    return [jax.random.normal(next(keys), shape) for shape in shapes]
+
+
+def slow(query, key, value, keep, is_causal=False):
+    query, key, value = (np.asarray(x, np.float64) for x in (query, key, value))
+    batch, length, heads, _ = query.shape
+    keep = np.broadcast_to(keep, (batch, heads, length, key.shape[1]))
+    if is_causal:
+        keep = keep & np.tri(length, key.shape[1], key.shape[1] - length, dtype=bool)
+    out = np.zeros((*query.shape[:-1], value.shape[-1]))
+    for b, t, n in np.ndindex(batch, length, heads):
+        kept = np.flatnonzero(keep[b, n, t])
+        if kept.size:
+            rho = np.exp(query[b, t, n])
+            power = np.exp(key[b, kept, n])
+            weights = power / power.sum(0) @ (rho / rho.sum())
+            out[b, t, n] = weights @ value[b, kept, n]
+    return out
+
+
+@pytest.mark.parametrize("is_causal", [False, True])
+@pytest.mark.parametrize(("t", "s"), [(37, 37), (3, 20), (20, 3), (1, 1)])
+def test_is_the_mixture_of_averages_of_every_feature(is_causal, t, s, keys):
+    q, k, v = inputs(keys, t, s)
+    mask = jax.random.bernoulli(next(keys), 0.7, (2, 1, 1, s))
+    got = efficient_attention(q, k, v, mask, is_causal=is_causal)
+    want = slow(q, k, v, np.asarray(mask), is_causal)
+    np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-6)
+
+
+def test_is_not_linear_attention_with_exp_features(keys):
+    q, k, v = inputs(keys)
+    other = linear_attention(q, k, v, feature_map=exp_features)
+    assert jnp.abs(efficient_attention(q, k, v) - other).max() > 0.01
+
+
+@pytest.mark.parametrize("is_causal", [False, True])
+def test_weights_are_not_negative_and_sum_to_one(is_causal, keys):
+    q, k, _ = inputs(keys)
+    each = jnp.broadcast_to(jnp.eye(37)[None, :, None], (2, 37, 2, 37))
+    weights = efficient_attention(q, k, each, is_causal=is_causal)
+    assert (weights >= 0).all()
+    np.testing.assert_allclose(weights.sum(-1), 1.0, rtol=1e-5)
+
+
+def test_a_large_last_key_changes_nothing_before_it(keys):
+    q, k, v = inputs(keys)
+    attend = jax.jit(functools.partial(efficient_attention, is_causal=True))
+    before = attend(q, k, v)
+    for size in (3.0, 10.0, 100.0, 1e4):
+        after = attend(q, k.at[:, -1].multiply(size), v)
+        np.testing.assert_array_equal(after[:, :-1], before[:, :-1])
+        assert jnp.isfinite(after).all()
+
+
+def test_causal_gradients_are_those_of_the_dense_form_with_a_mask(keys):
+    q, k, v = inputs(keys, 19, 19)
+    mask = jnp.ones((2, 1, 1, 19), bool).at[0, ..., :2].set(False)
+
+    def dense(query, key, value):
+        seen = jnp.tri(19, dtype=bool)[None, :, :, None, None]
+        seen = seen & mask[:, 0, :, :, None, None]
+        power = jnp.where(seen, jnp.exp(key)[:, None], 0.0)
+        total = power.sum(2, keepdims=True)
+        power = power / jnp.where(total == 0, 1, total)
+        weights = jnp.sum(power * jax.nn.softmax(query)[:, :, None], -1)
+        return jnp.sum(jnp.einsum("btsn,bsnv->btnv", weights, value) ** 2)
+
+    def fast(query, key, value):
+        out = efficient_attention(query, key, value, mask, is_causal=True)
+        return jnp.sum(out**2)
+
+    got, want = (jax.jit(jax.grad(f, (0, 1, 2)))(q, k, v) for f in (fast, dense))
+    for g, w in zip(got, want, strict=True):
+        np.testing.assert_allclose(g, w, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("is_causal", [False, True])
+def test_a_query_without_keys_gets_zeros_and_zero_gradients(is_causal, keys):
+    nothing = jnp.zeros((1, 1, 1, 20), bool)
+    attend = functools.partial(efficient_attention, mask=nothing, is_causal=is_causal)
+    out, pull = jax.vjp(attend, *inputs(keys, 20, 20))
+    assert not out.any()
+    assert not any(g.any() for g in pull(jnp.ones_like(out)))
+
+
+def test_bfloat16_keeps_its_dtype_under_vmap_and_stays_near_float32(keys):
+    q, k, v = (x.astype(jnp.bfloat16) for x in inputs(keys))
+    for is_causal in (False, True):
+        attend = functools.partial(efficient_attention, is_causal=is_causal)
+        got = jax.vmap(attend)(*(x[None] for x in (q, k, v)))[0]
+        assert got.dtype == jnp.bfloat16
+        want = attend(*(x.astype(jnp.float32) for x in (q, k, v)))
+        np.testing.assert_allclose(got.astype(jnp.float32), want, rtol=1e-2, atol=1e-2)
+
+
+def test_a_mask_that_tells_queries_apart_is_refused(keys):
+    q, k, v = inputs(keys, 3, 5)
+    with pytest.raises(ValueError, match="averages the keys before it sees a query"):
+        efficient_attention(q, k, v, jnp.ones((1, 1, 3, 5), bool))
+    with pytest.raises(ValueError, match="query, key, value"):
+        efficient_attention(q, k, v[:, :3])
