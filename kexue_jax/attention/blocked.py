@@ -273,7 +273,7 @@ def blocked_attention(
     scale: float | jax.Array | None = None,
     is_causal: bool = False,
     query_block: int = 512,
-    key_block: int = 512,
+    key_block: int = 1024,
 ) -> jax.Array:
     r"""The same as `softmax_attention`, without ever holding all scores.
 
@@ -315,14 +315,14 @@ def blocked_attention(
             "query_block and key_block must be positive, got "
             f"{query_block}, {key_block}"
         )
+    if not queries * keys:
+        return jnp.zeros((*query.shape[:-1], value.shape[-1]), value.dtype)
     scale = 1.0 / math.sqrt(size) if scale is None else scale
     if not isinstance(scale, int | float):  # then it may need a gradient of its own
         scale = jnp.asarray(scale, WIDE)
         scale = jnp.expand_dims(scale, range(4 - scale.ndim)).swapaxes(1, 2)
         query, scale = (query.astype(WIDE) * scale).astype(query.dtype), 1.0
-    query_block, key_block = (
-        max(1, min(x, y)) for x, y in ((query_block, queries), (key_block, keys))
-    )
+    query_block, key_block = min(query_block, queries), min(key_block, keys)
 
     def cut(array):
         split = whole if array.shape[1] > 1 else (1, 1)
