@@ -268,11 +268,10 @@ def unroll(
         inputs, kept = at
         new = step(params, state, inputs)
         if kept is not None:
-            # An input that is hidden may be anything, also nan: it must not be seen.
             new = jax.tree.map(lambda n, s: jnp.where(kept[:, None], n, s), new, state)
         return new, new
 
-    if mask is not None:
+    if mask is not None:  # padding may hold anything, also nan
         inputs = jnp.where(mask[..., None], inputs, jnp.zeros_like(inputs))
     state = jax.tree.map(lambda s: s.astype(jnp.float32), state)
     by_time = jax.tree.map(lambda x: jnp.moveaxis(x, 1, 0), (inputs, mask))

@@ -232,7 +232,7 @@ def test_the_cell_of_an_lstm_counts_without_bound():
 @pytest.mark.parametrize("steps", [1, 4])
 def test_shapes_that_do_not_fit_are_refused(keys, steps):
     params = weights(keys, gru_step)
-    with pytest.raises(ValueError, match=r"got .*3, 12"):
+    with pytest.raises(ValueError, match="3, 12"):
         gru_step(params, jnp.zeros((2, 4)), jnp.zeros((2, steps + 3)))
     with pytest.raises(ValueError, match=r"inputs must be \[B, T, D\]"):
         unroll(gru_step, params, jnp.zeros((2, 4)), jnp.zeros((2, 3)))

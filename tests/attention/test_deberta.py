@@ -43,7 +43,7 @@ def slow(query, key, value, mask, sign, relative_key, relative_query):
     return out
 
 
-@pytest.mark.parametrize(("attend", "sign"), zip(BOTH, (1, -1), strict=True))
+@pytest.mark.parametrize(("attend", "sign"), [(BOTH[0], 1), (BOTH[1], -1)])
 @pytest.mark.parametrize(("t", "s"), [(5, 5), (2, 6), (1, 3), (4, 2)])
 @pytest.mark.parametrize("is_causal", [True, False])
 def test_three_terms_make_a_score(keys, attend, sign, t, s, is_causal):
