@@ -6,6 +6,11 @@ import jax
 import jax.numpy as jnp
 
 
+def widened(array: jax.Array) -> jax.Array:
+    """Returns `array` in float32, or as it is if it is float64."""
+    return array if array.dtype == jnp.float64 else array.astype(jnp.float32)
+
+
 @jax.custom_jvp
 def _softmax(scores: jax.Array) -> jax.Array:
     top = jnp.max(scores, axis=-1, keepdims=True, initial=-jnp.inf)
@@ -51,7 +56,7 @@ def masked_softmax(scores: jax.Array, mask: jax.Array | None = None) -> jax.Arra
             f"mask must be bool and broadcast to {scores.shape}, got "
             f"{mask.dtype} {mask.shape}"
         )
-    scores = scores.astype(jnp.promote_types(scores.dtype, jnp.float32))
+    scores = widened(scores)
     if mask is not None:
         mask = jnp.expand_dims(mask, range(scores.ndim - mask.ndim))
         scores = jnp.where(mask, scores, -jnp.inf)
@@ -116,7 +121,7 @@ def taylor_exp(inputs: jax.Array, *, order: int = 2) -> jax.Array:
     [41.0, 0.5, 1.0, 5.0]
     """
     _, least = taylor_exp_minimum(order)
-    inputs = inputs.astype(jnp.promote_types(inputs.dtype, jnp.float32))
+    inputs = widened(inputs)
     total = jnp.ones_like(inputs)
     for k in reversed(range(1, order + 1)):
         total = total * inputs / k + 1.0
@@ -130,7 +135,7 @@ def log_taylor_exp(inputs: jax.Array, *, order: int = 2) -> jax.Array:
     those of `taylor_exp`; far from 0 the largest power is taken out of the sum, so that
     nothing overflows.
     """
-    inputs = inputs.astype(jnp.promote_types(inputs.dtype, jnp.float32))
+    inputs = widened(inputs)
     near = jnp.abs(inputs) <= 64.0  # there the sum is below exp(64)
     close = jnp.log(taylor_exp(jnp.where(near, inputs, 0.0), order=order))
     far = jnp.where(near, 64.0, inputs)

@@ -6,6 +6,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from kexue_jax import numerics
+
 
 class EntropyNormalized(NamedTuple):
     """A distribution in each row, and how it was reached."""
@@ -13,10 +15,6 @@ class EntropyNormalized(NamedTuple):
     weights: jax.Array
     power: jax.Array
     converged: jax.Array
-
-
-def _wide(array):
-    return jnp.promote_types(array.dtype, jnp.float32)
 
 
 def _softmax(logits, kept):
@@ -61,7 +59,7 @@ def softmax_entropy(logits: jax.Array, *, where: jax.Array | None = None) -> jax
     Numerics: float32, or wider if `logits` are. Gradients are finite where weights
       underflow.
     """
-    weights, logs = _softmax(logits.astype(_wide(logits)), _kept(logits, where))
+    weights, logs = _softmax(numerics.widened(logits), _kept(logits, where))
     return -jnp.sum(weights * logs, axis=-1)
 
 
@@ -174,7 +172,7 @@ def entropy_normalized(
             f"{logits.shape}, {steps}, {tolerance}"
         )
     kept = _kept(logits, where)
-    logits = logits.astype(_wide(logits))
+    logits = numerics.widened(logits)
     target = jnp.asarray(target, logits.dtype)
     if target.ndim > logits.ndim - 1 or any(
         n not in (1, m)
