@@ -2,9 +2,10 @@
 
 Claim:  over softmaxes of normal logits of deviations 0.1 to 10 and targets from 10 to
         99 % of the greatest entropy, the solver reaches every target with the order
-        kept. The post's iteration does where logits are mild and the target is high
-        (at least 95 %), but overall fails in more than a quarter of the cases, some of
-        which have the entropy that was wanted and the order of the weights reversed.
+        kept. The post's iteration does for logits of deviation 1 to 2 and targets from
+        half of the greatest (at least 95 %); for flatter or more peaked ones it fails,
+        in more than a quarter of all cases, and some of those have the entropy that was
+        wanted and the order of the weights reversed.
 Limits: 100 entries, 200 draws for each of 36 pairs, entropy within 1e-3 nats.
 Source: https://kexue.fm/archives/8829
 Run:    python -m experiments.run --config=configs/algorithms/entropy_normalization.py

@@ -1,15 +1,15 @@
 """Scores without products of tokens cannot look anything up; mixed with them they can.
 
-Claim:  asked for the item with a given key among eight, whose order and values are new
-        in every row, a two-layer model finds it in at least 95 % of rows with products
-        of tokens, alone or mixed with trained random or predicted scores, and in at
-        most 60 % with random, low-rank random or predicted scores alone.
+Claim:  asked for the item with a given name among sixteen, whose order and contents are
+        new in every row, a two-layer model finds it in at least 95 % of rows with
+        products of tokens, alone or mixed with trained random or predicted scores, and
+        in at most 40 % with random, low-rank random or predicted scores alone.
 Limits: a task made to need comparison; what mixtures are worth where it is not needed
-        is another question. 600 steps: more would not help the scores that see one
-        token or none.
+        is another question. With eight names of eight contents the scores predicted
+        from one token find nearly all: all items fit into one average.
 Source: https://kexue.fm/archives/7430
 Run:    python -m experiments.run --config=configs/attention/synthesizer_lookup.py:dense
-Cost:   8 variants, 15 s each on two CPU cores.
+Cost:   8 variants, 30 s each on two CPU cores.
 """
 
 from ml_collections import ConfigDict
@@ -31,13 +31,13 @@ ALONE = tuple(name for name in VARIANTS if "products" not in name)
 
 def get_config(variant="dense"):
     room = "kexue_jax"
-    keys, steps = 8, 600
+    names, steps = 16, 400
     kinds = tuple(dict(bind=f"{room}.nn.synthesizer:{kind}") for kind in KINDS[variant])
     mixer = dict(
         bind=f"{room}.nn.synthesizer:Synthesizer",
         heads=4,
         head_size=16,
-        length=keys + 1,
+        length=names + 1,
         scores=kinds,
     )
     model = dict(
@@ -57,14 +57,16 @@ def get_config(variant="dense"):
     )
     task = dict(
         make=f"{room}.tasks.token_prediction:TokenPrediction",
-        data=dict(make=f"{room}.data.lookup:lookup", keys=keys, values=8, batch=128),
+        data=dict(
+            make=f"{room}.data.lookup:lookup", names=names, contents=32, batch=64
+        ),
         model=model,
     )
     return ConfigDict(
         dict(
             seed=0,
             steps=steps,
-            eval_every=200,
+            eval_every=100,
             task=task,
             optimizer=dict(make="optax:adam", learning_rate=rate),
         )
@@ -77,5 +79,5 @@ def claim(scores):
         "products find it": found["products"] >= 0.95,
         "mixed with random scores they do": found["random_products"] >= 0.95,
         "mixed with predicted scores they do": found["dense_products"] >= 0.95,
-        **{f"{name} alone does not": found[name] <= 0.60 for name in ALONE},
+        **{f"{name} alone does not": found[name] <= 0.40 for name in ALONE},
     }
