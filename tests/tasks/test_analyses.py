@@ -20,7 +20,7 @@ SMALL = {
 }
 
 
-SLOW = ("landmarks", "targets", "features")
+SLOW = ("landmarks", "targets", "features", "gates")
 
 
 @pytest.mark.parametrize(
