@@ -44,7 +44,7 @@ def slow(query, key, value, mask, sign, relative_key, relative_query):
 
 
 @pytest.mark.parametrize(("attend", "sign"), [(BOTH[0], 1), (BOTH[1], -1)])
-@pytest.mark.parametrize(("t", "s"), [(5, 5), (2, 6), (1, 3), (4, 2)])
+@pytest.mark.parametrize(("t", "s"), [(5, 5), (2, 6), (4, 2)])
 @pytest.mark.parametrize("is_causal", [True, False])
 def test_three_terms_make_a_score(keys, attend, sign, t, s, is_causal):
     (q, k, v), given = inputs(keys, t, s), tables(keys)
@@ -79,7 +79,8 @@ def test_the_scores_of_equal_inputs_are_the_same_along_diagonals(keys, attend):
     same = jax.random.normal(next(keys), (1, 1, 2, 4))
     same = jnp.broadcast_to(same, (1, 6, 2, 4))
     eye = jnp.broadcast_to(jnp.eye(6)[None, :, None], (1, 6, 2, 6))
-    weights = jnp.log(attend(same, same, eye, **tables(keys))[0, :, 0])
+    weights = jax.jit(attend)(same, same, eye, **tables(keys))
+    weights = np.log(np.asarray(weights[0, :, 0]))
     ratio = weights - weights.diagonal()[:, None]
     np.testing.assert_allclose(ratio[1:, 1:], ratio[:-1, :-1], atol=1e-5)
 
