@@ -108,9 +108,7 @@ def test_positions_of_another_length_are_refused():
 def scores_when_moved(query, key, shifts, table):
     """``[shifts]``: scores of positions 5 and 2 after both moved by each shift."""
     turned = [
-        rotary(
-            jnp.broadcast_to(x, (1, len(shifts), 1, x.shape[-1])), table(shifts + place)
-        )
+        rotary(np.broadcast_to(x, (1, len(shifts), 1, 64)), table(shifts + place))
         for x, place in ((query, 5), (key, 2))
     ]
     return np.sum(np.float64(turned[0]) * np.float64(turned[1]), axis=(0, 2, 3))
