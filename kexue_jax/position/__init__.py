@@ -21,7 +21,7 @@ from kexue_jax.position.frequencies import (
 from kexue_jax.position.kerple import kerple_log_bias, kerple_power_bias
 from kexue_jax.position.learned import hierarchical_table, learned, multiplied
 from kexue_jax.position.recursive import flow, recursive, rotation
-from kexue_jax.position.relative import relative_positions
+from kexue_jax.position.relative import masked_positions, relative_positions
 from kexue_jax.position.rotary import (
     halves_from_neighbours,
     neighbours_from_halves,
@@ -52,6 +52,7 @@ __all__ = [
     "kerple_log_bias",
     "kerple_power_bias",
     "learned",
+    "masked_positions",
     "mean_cosine",
     "mean_cosine_limit",
     "multiplied",

@@ -1,7 +1,30 @@
-"""Relative positions: query minus key, for every pair."""
+"""Positions of what is there, and query minus key for every pair of them."""
 
 import jax
 import jax.numpy as jnp
+
+
+def masked_positions(mask: jax.Array) -> jax.Array:
+    """Counts the tokens that are there, wherever the padding is.
+
+    With padding at the left the first token of every example then has position 0, as
+    it had in training.
+
+    Args:
+      mask: ``[B, S]`` bool, True for a token.
+
+    Returns:
+      ``[B, S]`` int32, from 0; padding has the position of the token before it, or 0.
+
+    Raises:
+      ValueError: if `mask` is not bool or has another rank.
+
+    >>> masked_positions(jnp.array([[False, True, True]])).tolist()
+    [[0, 0, 1]]
+    """
+    if mask.ndim != 2 or mask.dtype != jnp.bool_:
+        raise ValueError(f"mask must be bool [B, S], got {mask.dtype} {mask.shape}")
+    return jnp.maximum(jnp.cumsum(mask, axis=1, dtype=jnp.int32) - 1, 0)
 
 
 def relative_positions(
@@ -14,8 +37,8 @@ def relative_positions(
 
     Args:
       query_positions: ``[T]`` or ``[B, T]``, i, in tokens.
-      key_positions: ``[S]`` or ``[B, S]``, j, in tokens. With padding at the left,
-        count the tokens that are there; do not take the index.
+      key_positions: ``[S]`` or ``[B, S]``, j, in tokens. With padding at the left
+        they are `masked_positions`, not the index.
 
     Returns:
       ``[1 or B, T, S]`` in the dtype of the positions.

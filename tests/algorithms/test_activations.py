@@ -17,7 +17,7 @@ from kexue_jax.algorithms.activations import (
 
 X = np.linspace(-8.0, 8.0, 4001)
 GELUS = [gelu, gelu_tanh, gelu_minimax, gelu_sigmoid]
-ALL = [*GELUS, squareplus, algebraic_swish]
+ALL = [*map(jax.jit, [*GELUS, squareplus, algebraic_swish])]
 
 
 def test_squares_what_is_positive_and_drops_the_rest():
@@ -45,11 +45,11 @@ def test_gelu_has_no_cancellation_in_its_left_tail():
 
 def test_gelu_has_its_minimum_and_its_derivative():
     place, least = -0.7517915, -0.1699712
-    got, slope = jax.value_and_grad(gelu)(jnp.float32(place))
+    got, slope = jax.jit(jax.value_and_grad(gelu))(jnp.float32(place))
     np.testing.assert_allclose(got, least, atol=1e-6)
     np.testing.assert_allclose(slope, 0.0, atol=1e-6)
     x = np.linspace(-4.0, 4.0, 81)
-    got = jax.vmap(jax.grad(gelu))(jnp.asarray(x, jnp.float32))
+    got = jax.jit(jax.vmap(jax.grad(gelu)))(jnp.asarray(x, jnp.float32))
     density = np.exp(-(x**2) / 2) / np.sqrt(2 * np.pi)
     want = scipy.special.ndtr(x) + x * density
     np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-6)
@@ -62,9 +62,9 @@ def test_both_forms_of_jax_have_a_name_of_their_own(ours, approximate):
     np.testing.assert_allclose(got, want, rtol=1e-6, atol=1e-6)
 
 
-@pytest.mark.parametrize("activation", [*GELUS, squareplus, algebraic_swish])
+@pytest.mark.parametrize("activation", ALL)
 def test_a_gate_is_symmetric(activation):
-    """f(x) - f(-x) = x; the algebraic Swish, twice odd, has f(x) - f(-x) = x too."""
+    """x g(x) with g(x) + g(-x) = 1 has f(x) - f(-x) = x; SquarePlus has it too."""
     x = jnp.asarray(X, jnp.float32)
     np.testing.assert_allclose(activation(x) - activation(-x), x, rtol=1e-5, atol=1e-5)
 
@@ -85,7 +85,7 @@ def test_the_greatest_errors_are_those_of_the_table(
     approximate, in_cdf, in_gelu, place
 ):
     x = np.linspace(1e-3, 8.0, 8001)
-    got = np.float64(approximate(jnp.asarray(x, jnp.float32)))
+    got = np.float64(jax.jit(approximate)(jnp.asarray(x, jnp.float32)))
     error = np.abs(got - x * scipy.special.ndtr(x))
     np.testing.assert_allclose(error.max(), in_gelu, rtol=0, atol=2e-6)
     if place is not None:
@@ -167,15 +167,15 @@ def test_all_derivatives_of_squareplus_are_those_of_the_formula():
     root = np.sqrt(x**2 + b)
     at = jnp.asarray(x, jnp.float32)
     number = jnp.float32(b)
-    by_b = jax.vmap(jax.grad(squareplus, argnums=1), (0, None))(at, number)
+    by_b = jax.jit(jax.vmap(jax.grad(squareplus, argnums=1), (0, None)))(at, number)
     np.testing.assert_allclose(by_b, 0.25 / root, rtol=1e-5)
-    second = jax.vmap(jax.grad(jax.grad(squareplus)), (0, None))(at, number)
+    second = jax.jit(jax.vmap(jax.grad(jax.grad(squareplus)), (0, None)))(at, number)
     np.testing.assert_allclose(second, b / 2 / root**3, rtol=1e-4, atol=1e-7)
 
 
 def test_the_algebraic_swish_is_x_times_the_derivative_and_near_the_swish():
     x = jnp.asarray(X, jnp.float32)
-    slope = jax.vmap(jax.grad(squareplus), (0, None))(x, jnp.float32(2.043))
+    slope = jax.jit(jax.vmap(jax.grad(squareplus), (0, None)))(x, jnp.float32(2.043))
     got = algebraic_swish(x)
     np.testing.assert_allclose(got, x * slope, rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(jnp.abs(got - jax.nn.swish(x)).max(), 0.0668, atol=5e-4)

@@ -20,7 +20,6 @@ from kexue_jax.algorithms.recurrent import (
     unroll,
 )
 
-SIZES = dict(D=3, H=4)
 GATES = {
     simple_step: 1,
     lstm_step: 4,
@@ -32,6 +31,12 @@ GATES = {
 every = pytest.mark.parametrize("step", GATES, ids=lambda step: step.__name__)
 
 
+def normal(keys, shape):
+    """Drawn by NumPy: nothing is compiled for each shape."""
+    seed = np.asarray(jax.random.key_data(next(keys)))
+    return jnp.asarray(np.random.default_rng(seed).normal(size=shape), jnp.float32)
+
+
 def weights(keys, step, scale=1.0, size=4):
     shapes = [
         (3, GATES[step] * size),
@@ -40,7 +45,7 @@ def weights(keys, step, scale=1.0, size=4):
     ]
     if step is gru_reset_after_step:
         shapes.append((size,))
-    arrays = [scale * jax.random.normal(next(keys), shape) for shape in shapes]
+    arrays = [scale * normal(keys, shape) for shape in shapes]
     return (ResetAfterWeights if len(arrays) == 4 else Weights)(*arrays)
 
 
@@ -76,8 +81,8 @@ def slow(step, params, state, inputs):
 
 @pytest.mark.parametrize("step", [s for s in GATES if s is not gru_reset_after_step])
 def test_a_step_is_its_formula(keys, step):
-    params, inputs = weights(keys, step), jax.random.normal(next(keys), (2, 3))
-    state = jax.tree.map(lambda s: jax.random.normal(next(keys), s.shape), first(step))
+    params, inputs = weights(keys, step), normal(keys, (2, 3))
+    state = jax.tree.map(lambda s: normal(keys, s.shape), first(step))
     got = jax.jit(step)(params, state, inputs)
     want = slow(step, params, state, inputs)
     jax.tree.map(
@@ -94,10 +99,10 @@ def test_both_resets_agree_where_the_gate_is_open_or_the_weights_diagonal(keys):
     diagonal = jnp.diag(jnp.array([1.0, -0.5, 2.0, 0.3]))
     recurrent = params.recurrent.at[:, 2 * size :].set(diagonal)
     params = params._replace(recurrent=recurrent)
-    state, inputs = jax.random.normal(next(keys), (2, 4)), jnp.ones((2, 3))
+    state, inputs = normal(keys, (2, 4)), jnp.ones((2, 3))
     np.testing.assert_allclose(
-        gru_reset_after_step(params, state, inputs),
-        gru_step(Weights(*params[:3]), state, inputs),
+        jax.jit(gru_reset_after_step)(params, state, inputs),
+        jax.jit(gru_step)(Weights(*params[:3]), state, inputs),
         rtol=1e-5,
     )
 
@@ -112,39 +117,37 @@ def by_gate(params, names, size=4):
 
 
 def randomised(keys, variables):
-    return jax.tree.map(
-        lambda p: jax.random.normal(next(keys), p.shape), variables["params"]
-    )
+    return jax.tree.map(lambda p: normal(keys, p.shape), variables["params"])
 
 
 def test_the_lstm_is_that_of_flax(keys):
-    cell, inputs = flax.linen.LSTMCell(4), jax.random.normal(next(keys), (2, 3))
-    carry = tuple(jax.random.normal(next(keys), (2, 4)) for _ in range(2))
+    cell, inputs = flax.linen.LSTMCell(4), normal(keys, (2, 3))
+    carry = tuple(normal(keys, (2, 4)) for _ in range(2))
     params = randomised(keys, cell.init(jax.random.key(1), carry, inputs))
     (kernel,) = by_gate(params, ["ii", "if", "ig", "io"])
     recurrent, bias = by_gate(params, ["hi", "hf", "hg", "ho"])
     got = lstm_step(Weights(kernel, recurrent, bias), CellState(*carry), inputs)
     with jax.numpy_rank_promotion("allow"):
-        want, _ = cell.apply({"params": params}, carry, inputs)
+        want, _ = jax.jit(cell.apply)({"params": params}, carry, inputs)
     np.testing.assert_allclose(got.cell, want[0], rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(got.hidden, want[1], rtol=1e-5, atol=1e-6)
 
 
 def test_the_simple_net_is_that_of_flax(keys):
-    cell, inputs = flax.linen.SimpleCell(4), jax.random.normal(next(keys), (2, 3))
-    carry = jax.random.normal(next(keys), (2, 4))
+    cell, inputs = flax.linen.SimpleCell(4), normal(keys, (2, 3))
+    carry = normal(keys, (2, 4))
     params = randomised(keys, cell.init(jax.random.key(1), carry, inputs))
     kernel, bias = by_gate(params, ["i"])
     (recurrent,) = by_gate(params, ["h"])
     with jax.numpy_rank_promotion("allow"):
-        want, _ = cell.apply({"params": params}, carry, inputs)
+        want, _ = jax.jit(cell.apply)({"params": params}, carry, inputs)
     got = simple_step(Weights(kernel, recurrent, bias), carry, inputs)
     np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-6)
 
 
 def test_the_gru_of_flax_resets_after_and_keeps_by_z(keys):
-    cell, inputs = flax.linen.GRUCell(4), jax.random.normal(next(keys), (2, 3))
-    carry = jax.random.normal(next(keys), (2, 4))
+    cell, inputs = flax.linen.GRUCell(4), normal(keys, (2, 3))
+    carry = normal(keys, (2, 4))
     params = randomised(keys, cell.init(jax.random.key(1), carry, inputs))
     sign = jnp.repeat(jnp.array([1.0, -1.0, 1.0]), 4)  # their z is our 1 - z
     kernel, bias = by_gate(params, ["ir", "iz", "in"])
@@ -153,7 +156,7 @@ def test_the_gru_of_flax_resets_after_and_keeps_by_z(keys):
         kernel * sign[None], recurrent * sign[None], bias * sign, params["hn"]["bias"]
     )
     with jax.numpy_rank_promotion("allow"):
-        want, _ = cell.apply({"params": params}, carry, inputs)
+        want, _ = jax.jit(cell.apply)({"params": params}, carry, inputs)
     got = gru_reset_after_step(ours, carry, inputs)
     np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-6)
     before = gru_step(Weights(*ours[:3]), carry, inputs)
@@ -162,11 +165,11 @@ def test_the_gru_of_flax_resets_after_and_keeps_by_z(keys):
 
 @every
 def test_unrolling_is_one_step_after_another(keys, step):
-    params, inputs = weights(keys, step), jax.random.normal(next(keys), (2, 5, 3))
+    params, inputs = weights(keys, step), normal(keys, (2, 5, 3))
     last, states = jax.jit(functools.partial(unroll, step))(params, first(step), inputs)
-    state = first(step)
+    state, one = first(step), jax.jit(step)
     for t in range(5):
-        state = step(params, state, inputs[:, t])
+        state = one(params, state, inputs[:, t])
         jax.tree.map(
             lambda s, w, t=t: np.testing.assert_allclose(s[:, t], w, 1e-4, 1e-5),
             states,
@@ -179,7 +182,7 @@ def test_unrolling_is_one_step_after_another(keys, step):
 
 @every
 def test_padding_freezes_the_state_whatever_it_holds(keys, step):
-    params, inputs = weights(keys, step), jax.random.normal(next(keys), (2, 5, 3))
+    params, inputs = weights(keys, step), normal(keys, (2, 5, 3))
     mask = jnp.array([[True] * 5, [False, True, True, False, False]])
     dirty = jnp.where(mask[..., None], inputs, jnp.nan)
 
@@ -193,7 +196,9 @@ def test_padding_freezes_the_state_whatever_it_holds(keys, step):
     )
     assert all(jnp.isfinite(g).all() for g in jax.tree.leaves(grads))
     assert not grads[1][1, 3:].any()
-    alone, _ = unroll(step, params, first(step, 1), inputs[1:, 1:3])
+    alone, _ = jax.jit(functools.partial(unroll, step))(
+        params, first(step, 1), inputs[1:, 1:3]
+    )
     jax.tree.map(
         lambda got, want: np.testing.assert_allclose(got[1:], want, 1e-5, 1e-6),
         last,
@@ -205,20 +210,21 @@ def test_padding_freezes_the_state_whatever_it_holds(keys, step):
 @every
 def test_states_stay_float32_with_bfloat16_weights_and_inputs(keys, step):
     params = jax.tree.map(lambda p: p.astype(jnp.bfloat16), weights(keys, step))
-    inputs = jax.random.normal(next(keys), (2, 1, 3)).astype(jnp.bfloat16)
-    last, states = unroll(step, params, first(step), inputs)
+    inputs = normal(keys, (2, 1, 3)).astype(jnp.bfloat16)
+    run = jax.jit(functools.partial(unroll, step))
+    last, states = run(params, first(step), inputs)
     for array in jax.tree.leaves((last, states)):
         assert array.dtype == jnp.float32
     wide = jax.tree.map(lambda p: p.astype(jnp.float32), (params, inputs))
-    want, _ = unroll(step, wide[0], first(step), wide[1])
+    want, _ = run(wide[0], first(step), wide[1])
     jax.tree.map(lambda g, w: np.testing.assert_allclose(g, w, rtol=1e-5), last, want)
 
 
 @pytest.mark.parametrize("step", [gru_step, minimal_gru_step, reset_last_step])
 def test_states_of_gated_units_stay_within_one(keys, step):
     params = weights(keys, step, scale=20.0)
-    inputs = 20.0 * jax.random.normal(next(keys), (2, 50, 3))
-    _, states = unroll(step, params, first(step), inputs)
+    inputs = 20.0 * normal(keys, (2, 50, 3))
+    _, states = jax.jit(functools.partial(unroll, step))(params, first(step), inputs)
     assert all(jnp.abs(s).max() <= 1.0 for s in jax.tree.leaves(states))
 
 

@@ -26,6 +26,12 @@ from kexue_jax.algorithms.recurrent_jacobians import (
 sigmoid = jax.nn.sigmoid
 
 
+def normal(keys, shape):
+    """Drawn by NumPy: nothing is compiled for each shape."""
+    seed = np.asarray(jax.random.key_data(next(keys)))
+    return jnp.asarray(np.random.default_rng(seed).normal(size=shape), jnp.float32)
+
+
 def lstm_next(cell, x, u, output):
     hidden = output * jnp.tanh(cell)
     i, f = sigmoid(x[0] + u[0] * hidden), sigmoid(x[1] + u[1] * hidden)
@@ -80,13 +86,13 @@ def both(number):
 
 def test_the_formulas_are_the_derivatives_in_float32():
     with jax.numpy_dtype_promotion("standard"):
-        for got, want in both(2000):
+        for got, want in jax.jit(lambda: list(both(2000)))():
             np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-6)
 
 
 def test_the_formulas_are_the_derivatives_in_float64():
     with jax.enable_x64(True), jax.numpy_dtype_promotion("standard"):
-        for got, want in both(5000):
+        for got, want in jax.jit(lambda: list(both(5000)))():
             assert got.dtype == jnp.float64
             np.testing.assert_allclose(got, want, rtol=0, atol=1e-10)
 
@@ -126,7 +132,7 @@ def first(step, size):
 
 def random_weights(keys, gates, size):
     shapes = ((2, gates * size), (size, gates * size), (gates * size,))
-    return Weights(*(jax.random.normal(next(keys), shape) for shape in shapes))
+    return Weights(*(normal(keys, shape) for shape in shapes))
 
 
 @pytest.mark.parametrize(
@@ -138,26 +144,27 @@ def test_the_product_of_the_steps_is_the_derivative_over_all_of_them(
     keys, step, gates, size
 ):
     params = random_weights(keys, gates, size)
-    inputs = jax.random.normal(next(keys), (6, 2))
+    inputs = normal(keys, (6, 2))
     state = first(step, size)
     flat, restore = jax.flatten_util.ravel_pytree(state)
 
-    @jax.jit
     def last(flat):
         end, _ = unroll(step, params, restore(flat), inputs[None])
         return jax.flatten_util.ravel_pytree(end)[0]
 
-    factors = step_jacobians(step, params, state, inputs)
+    factors = jax.jit(functools.partial(step_jacobians, step))(params, state, inputs)
     assert factors.shape == (6, len(flat), len(flat))
     got = functools.reduce(
         lambda product, factor: factor @ product, np.float64(factors)
     )
-    np.testing.assert_allclose(got, jax.jacobian(last)(flat), rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(
+        got, jax.jit(jax.jacobian(last))(flat), rtol=1e-4, atol=1e-6
+    )
 
 
 def test_the_product_of_scalar_factors_of_an_lstm_is_another_number(keys):
     params = random_weights(keys, 4, 1)
-    xs = jax.random.normal(next(keys), (6, 2))
+    xs = normal(keys, (6, 2))
     factors = step_jacobians(lstm_step, params, first(lstm_step, 1), xs)
     whole = functools.reduce(lambda p, f: f @ p, np.float64(factors))[0, 0]
     # With the output gate held: a step's hidden state is that gate times tanh c.

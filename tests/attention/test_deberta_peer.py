@@ -8,6 +8,7 @@ import pytest
 from kexue_jax.attention.deberta import (
     deberta_attention,
     deberta_attention_as_released,
+    deberta_log_buckets,
 )
 
 pytestmark = pytest.mark.peer
@@ -60,3 +61,13 @@ def test_the_released_form_is_that_of_transformers_and_the_papers_is_not(
     np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-5)
     paper = deberta_attention(query, key, value, mask, **options)
     assert np.abs(paper - want).max() > 1e-2
+
+
+@pytest.mark.parametrize(("buckets", "distance"), [(256, 512), (32, 128)])
+def test_log_buckets_are_those_of_the_second_version(buckets, distance):
+    torch = pytest.importorskip("torch")
+    room = pytest.importorskip("transformers.models.deberta_v2.modeling_deberta_v2")
+    distances = np.arange(1 - distance, distance)
+    want = room.make_log_bucket_position(torch.tensor(distances), buckets, distance)
+    got = deberta_log_buckets(distances, buckets=buckets, max_distance=distance)
+    np.testing.assert_array_equal(got, want.numpy())

@@ -74,20 +74,21 @@ def test_a_query_without_keys_gets_zeros_and_zero_gradients(keys, attend):
 @every
 def test_causality_and_mask_are_both_honoured(keys, attend):
     q, k, v = inputs(keys)
-    mask = jax.random.bernoulli(next(keys), 0.7, (2, 2, 4, 4))
-    causal = jnp.tril(jnp.ones((4, 4), bool))[None, None]
-    got = attend(q, k, v, mask, is_causal=True)
-    np.testing.assert_allclose(got, attend(q, k, v, mask & causal), rtol=1e-6)
-    later = attend(q, k.at[:, 2:].set(50.0), v.at[:, 2:].set(50.0), is_causal=True)
-    before = attend(q, k, v, is_causal=True)
+    mask = np.array(jax.random.bernoulli(next(keys), 0.7, (2, 2, 4, 4)))
+    causal = jax.jit(functools.partial(attend, is_causal=True))
+    want = jax.jit(attend)(q, k, v, mask & np.tri(4, dtype=bool))
+    np.testing.assert_allclose(causal(q, k, v, mask), want, rtol=1e-6)
+    kept = np.ones((2, 2, 4, 4), bool)
+    later = causal(q, k.at[:, 2:].set(50.0), v.at[:, 2:].set(50.0), kept)
+    before = causal(q, k, v, kept)
     np.testing.assert_allclose(later[:, :2], before[:, :2], rtol=1e-5, atol=1e-6)
 
 
 @every
 def test_jit_vmap_and_bfloat16_leave_it_what_it_is(keys, attend):
     q, k, v = inputs(keys)
-    want = attend(q, k, v, is_causal=True)
-    one = functools.partial(attend, is_causal=True)
+    one = jax.jit(functools.partial(attend, is_causal=True))
+    want = one(q, k, v)
     stacked = (jnp.stack([x, x + 1.0]) for x in (q, k, v))
     got = jax.jit(jax.vmap(one))(*stacked)
     np.testing.assert_allclose(got[0], want, rtol=1e-4, atol=1e-5)
@@ -99,7 +100,7 @@ def test_jit_vmap_and_bfloat16_leave_it_what_it_is(keys, attend):
 @every
 def test_one_token_sees_itself(keys, attend):
     q, k, v = inputs(keys, 1, 1)
-    got = attend(q, k, v, is_causal=True)
+    got = jax.jit(functools.partial(attend, is_causal=True))(q, k, v)
     shift = tables(5, 4)[2] if "shaw" in str(attend) else np.zeros(4)
     np.testing.assert_allclose(got, v + shift[None, None, None], rtol=1e-5)
 
@@ -109,8 +110,8 @@ def test_the_last_query_stands_at_the_last_key(keys, attend):
     q, k, v = inputs(keys)
     if attend is transformer_xl_attention:
         pytest.skip("its rows depend on the lengths; see its own test")
-    want = attend(q, k, v, is_causal=True)
-    got = attend(q[:, 2:], k, v, is_causal=True)
+    causal = jax.jit(functools.partial(attend, is_causal=True))
+    want, got = causal(q, k, v), causal(q[:, 2:], k, v)
     np.testing.assert_allclose(got, want[:, 2:], rtol=1e-5, atol=1e-6)
 
 

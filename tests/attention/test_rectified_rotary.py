@@ -12,6 +12,10 @@ from kexue_jax.attention.rectified_rotary import (
 from kexue_jax.attention.softmax import softmax_attention
 from kexue_jax.position.rotary import rotary, rotary_halves
 
+STATIC = ("is_causal", "window", "factor", "rotate")
+rectified = jax.jit(rectified_rotary_attention, static_argnames=STATIC[:2] + STATIC[3:])
+leaky = jax.jit(leaky_rectified_rotary_attention, static_argnames=STATIC)
+
 
 def inputs(keys, t=9, s=9):
     return [jax.random.normal(next(keys), (2, n, 2, 8)) for n in (t, s, s)]
@@ -45,14 +49,10 @@ def slow(query, key, value, distance, is_causal, base=10.0):
 def test_every_pair_is_rotated_by_its_rectified_distance(keys, is_causal, t, s):
     rotate = functools.partial(rotary, base=10.0)
     q, k, v = inputs(keys, t, s)
-    got = rectified_rotary_attention(
-        q, k, v, is_causal=is_causal, window=3, rotate=rotate
-    )
+    got = rectified(q, k, v, is_causal=is_causal, window=3, rotate=rotate)
     want = slow(q, k, v, lambda d: min(d, 3), is_causal)
     np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-5)
-    got = leaky_rectified_rotary_attention(
-        q, k, v, is_causal=is_causal, window=3, factor=4.0, rotate=rotate
-    )
+    got = leaky(q, k, v, is_causal=is_causal, window=3, factor=4.0, rotate=rotate)
     want = slow(q, k, v, lambda d: d if d < 3 else 3 + (d - 3) / 4, is_causal)
     np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-5)
 
@@ -60,39 +60,35 @@ def test_every_pair_is_rotated_by_its_rectified_distance(keys, is_causal, t, s):
 @pytest.mark.parametrize("rotate", [rotary, rotary_halves])
 def test_a_window_as_long_as_the_input_changes_nothing(keys, rotate):
     q, k, v = inputs(keys)
-    got = rectified_rotary_attention(q, k, v, window=9, rotate=rotate)
+    got = rectified(q, k, v, window=9, rotate=rotate)
     want = softmax_attention(rotate(q, jnp.arange(9)), rotate(k, jnp.arange(9)), v)
     np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-5)
-    shorter = rectified_rotary_attention(q, k, v, window=2, rotate=rotate)
+    shorter = rectified(q, k, v, window=2, rotate=rotate)
     assert jnp.abs(shorter - want).max() > 1e-3
 
 
 def test_leaky_lies_between_rotary_and_rectified(keys):
     q, k, v = inputs(keys)
-    leaky = functools.partial(
-        leaky_rectified_rotary_attention, q, k, v, is_causal=True, window=3
-    )
-    want = rectified_rotary_attention(q, k, v, is_causal=True, window=9, rotate=rotary)
-    got = leaky(factor=1.0, rotate=rotary)
+    slow_one = functools.partial(leaky, q, k, v, is_causal=True, window=3)
+    want = rectified(q, k, v, is_causal=True, window=9, rotate=rotary)
+    got = slow_one(factor=1.0, rotate=rotary)
     np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-5)
-    want = rectified_rotary_attention(q, k, v, is_causal=True, window=3, rotate=rotary)
-    got = leaky(factor=1e9, rotate=rotary)
+    want = rectified(q, k, v, is_causal=True, window=3, rotate=rotary)
+    got = slow_one(factor=1e9, rotate=rotary)
     np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize(
     "attend",
     [
-        functools.partial(rectified_rotary_attention, window=3, rotate=rotary),
-        functools.partial(
-            leaky_rectified_rotary_attention, window=3, factor=2.0, rotate=rotary
-        ),
+        functools.partial(rectified, window=3, rotate=rotary),
+        functools.partial(leaky, window=3, factor=2.0, rotate=rotary),
     ],
 )
 def test_decoding_token_by_token_equals_the_full_matrix(keys, attend):
     q, k, v = inputs(keys)
     want = attend(q, k, v, is_causal=True)
-    for t in (0, 2, 3, 8):
+    for t in (0, 3, 8):
         new = slice(t, t + 1)
         got = attend(q[:, new], k[:, : t + 1], v[:, : t + 1], is_causal=True)
         np.testing.assert_allclose(got, want[:, new], rtol=1e-4, atol=1e-5)

@@ -40,7 +40,7 @@ def slow(query, key, value, mask, content_bias, position_bias, kernel):
     return out
 
 
-@pytest.mark.parametrize(("t", "s"), [(4, 4), (2, 5), (1, 3), (3, 2)])
+@pytest.mark.parametrize(("t", "s"), [(4, 4), (2, 5), (3, 2)])
 @pytest.mark.parametrize("is_causal", [True, False])
 def test_is_the_formula_also_with_a_memory(keys, t, s, is_causal):
     q, k, v = inputs(keys, t, s)
@@ -75,6 +75,7 @@ def test_biases_are_not_rounded_with_the_queries(keys):
     given["content_bias"] = jnp.full((2, 4), 1e-3)
     q = 2.0 * jnp.ones_like(q)  # a bfloat16 beside 2 would swallow the bias
 
+    @jax.jit
     def loss(bias):
         out = transformer_xl_attention(q, k, v, **{**given, "content_bias": bias})
         return jnp.sum(out[..., 0].astype(jnp.float32))

@@ -2,7 +2,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from kexue_jax.position.relative import relative_positions
+from kexue_jax.position.relative import masked_positions, relative_positions
 
 
 def test_is_query_minus_key():
@@ -27,3 +27,12 @@ def test_other_ranks_are_refused(query, key):
 def test_two_batches_are_refused():
     with pytest.raises(ValueError, match=r"\(2, 3\), \(4, 3\)"):
         relative_positions(jnp.zeros((2, 3)), jnp.zeros((4, 3)))
+
+
+def test_padding_at_the_left_does_not_move_the_tokens_behind_it():
+    mask = jnp.array([[True, True, True, False], [False, False, True, True]])
+    got = masked_positions(mask)
+    np.testing.assert_array_equal(got, [[0, 1, 2, 2], [0, 0, 0, 1]])
+    assert got.dtype == jnp.int32
+    with pytest.raises(ValueError, match="int32"):
+        masked_positions(jnp.ones((2, 3), jnp.int32))
