@@ -26,7 +26,7 @@ def lookup(
       held_out: rows held out, in a set called ``valid``.
 
     Returns:
-      Rows of ``names + 1`` tokens below ``names * contents + names``, the last asked for.
+      Rows of ``names + 1`` tokens below ``names * contents + names``; the last asks.
 
     Raises:
       ValueError: if there are too few names or contents.
