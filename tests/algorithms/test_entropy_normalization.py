@@ -183,7 +183,8 @@ def test_gradients_are_those_of_finite_differences_in_float64(keys):
         value = jax.jit(loss)
         for number, argument in enumerate((logits, target)):
             for place in np.ndindex(argument.shape):
-                step = jnp.zeros_like(argument).at[place].set(1e-6)
+                step = np.zeros(argument.shape)
+                step[place] = 1e-6
                 up, down = [logits, target], [logits, target]
                 up[number], down[number] = argument + step, argument - step
                 slope = (value(*up) - value(*down)) / 2e-6
@@ -194,18 +195,19 @@ def test_gradients_are_those_of_finite_differences_in_float64(keys):
         np.testing.assert_allclose(entropy(reached), target, rtol=1e-12)
 
 
-@pytest.mark.parametrize("target", [0.0, 0.5, 1.0, 5.0])
-def test_gradients_are_finite_where_nothing_can_be_reached(target):
+def test_gradients_are_finite_where_nothing_can_be_reached():
     rows = jnp.array([[1.0, 1.0, 1.0], [2.0, 2.0, 0.0], [0.0, -jnp.inf, -80.0]])
 
-    def loss(logits):
-        result = normalize(logits, target)
-        return jnp.sum(jnp.square(result.weights))
+    @jax.jit
+    def slopes(logits, target):
+        def loss(logits, target):
+            return jnp.sum(jnp.square(entropy_normalized(logits, target).weights))
 
-    assert jnp.isfinite(jax.jit(jax.grad(loss))(rows)).all()
-    assert jnp.isfinite(
-        jax.grad(lambda t: entropy_normalized(rows, t).weights[1, 0])(target)
-    )
+        return jax.grad(loss, (0, 1))(logits, target)
+
+    for target in (0.0, 0.5, 1.0, 5.0):
+        for slope in slopes(rows, target):
+            assert jnp.isfinite(slope).all()
 
 
 def test_each_row_has_its_own_target_under_vmap(keys):

@@ -58,7 +58,7 @@ def test_values_are_the_polynomial_and_positive(order):
     np.testing.assert_allclose(logs, np.log(want), rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("order", [2, 4, 10, 20, 40])
+@pytest.mark.parametrize("order", [2, 10, 40])
 def test_values_are_positive_also_where_the_sum_cancels_or_overflows(order):
     limits = np.finfo(np.float32)
     ends = jnp.array(
@@ -77,7 +77,7 @@ def test_values_are_positive_also_where_the_sum_cancels_or_overflows(order):
 def test_the_polynomials_close_in_on_exp():
     grid = jnp.linspace(-3.0, 3.0, 61)
     inputs = np.asarray(grid, np.float64)
-    for order in (2, 4, 6, 8, 10):
+    for order in (2, 4, 8):
         gap = np.abs(np.asarray(taylor_exp(grid, order=order)) - np.exp(inputs))
         rest = np.abs(inputs) ** (order + 1) / math.factorial(order + 1)
         assert (gap <= np.exp(np.abs(inputs)) * rest * (1 + 1e-5) + 1e-5).all()
@@ -88,7 +88,7 @@ def test_the_distribution_closes_in_on_the_softmax(keys):
     want = jax.nn.softmax(inputs)
     gaps = [
         float(abs(taylor_softmax(inputs, order=order) - want).max())
-        for order in (2, 4, 6, 8, 12, 16)
+        for order in (2, 4, 8, 16)
     ]
     assert gaps == sorted(gaps, reverse=True)
     assert gaps[-1] < 1e-5

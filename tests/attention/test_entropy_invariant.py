@@ -107,7 +107,7 @@ def test_a_floor_at_the_base_only_sharpens_what_is_longer():
 
 def test_a_matching_key_keeps_its_share_among_any_number_of_others(keys):
     usual, scaled = [], []
-    for length in LENGTHS:
+    for length in (64, 512, 4096):
         scores = scores_of_a_match(next(keys), length)
         factor = float(entropy_scale(jnp.array(length)))
         usual.append(float(jax.nn.softmax(scores)[:, 0].mean()))

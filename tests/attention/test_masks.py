@@ -25,7 +25,7 @@ def places(queries, keys):
 def influence(mask, layers, length, keys):
     """Which input places the output places of a stack depend on."""
     x = jax.random.normal(next(keys), (length, 2))
-    mix = jax.random.normal(next(keys), (layers, 3, 2, 2))
+    mix = 0.5 * jax.random.normal(next(keys), (layers, 3, 2, 2))  # far from one-hot
 
     def stack(x):
         for query, key, value in mix:
@@ -191,14 +191,12 @@ def test_blocks_are_drawn_from_the_key_alone():
 def test_through_transitive_masks_two_layers_see_no_more_than_one(make, keys):
     mask = plain(make())
     np.testing.assert_array_equal(power(mask, 2), mask)
-    for layers in (1, 2):
-        got = influence(mask[None, None], layers, 8, keys)
-        np.testing.assert_array_equal(got, mask)
+    np.testing.assert_array_equal(influence(mask[None, None], 2, 8, keys), mask)
 
 
 def test_local_masks_reach_as_far_as_their_powers(keys):
     mask = plain(masks.local_mask(8, 8, radius=1))
-    for layers in (1, 2, 3):
+    for layers in (1, 3):
         got = influence(mask[None, None], layers, 8, keys)
         np.testing.assert_array_equal(got, power(mask, layers))
     assert not power(mask, 3).all()
