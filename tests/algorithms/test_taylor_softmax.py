@@ -1,3 +1,4 @@
+import functools
 import math
 
 import jax
@@ -5,14 +6,17 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from kexue_jax.algorithms.taylor_softmax import (
-    log_taylor_softmax,
-    monotone_taylor_exp,
-    monotone_taylor_softmax,
-    taylor_exp,
-    taylor_softmax,
-)
-from kexue_jax.numerics import log_taylor_exp, taylor_exp_minimum
+from kexue_jax import numerics
+from kexue_jax.algorithms import taylor_softmax as module
+from kexue_jax.numerics import taylor_exp_minimum
+
+compiled = functools.partial(jax.jit, static_argnames="order")
+taylor_exp = compiled(numerics.taylor_exp)
+log_taylor_exp = compiled(numerics.log_taylor_exp)
+taylor_softmax = compiled(module.taylor_softmax)
+log_taylor_softmax = compiled(module.log_taylor_softmax)
+monotone_taylor_exp = compiled(module.monotone_taylor_exp)
+monotone_taylor_softmax = compiled(module.monotone_taylor_softmax)
 
 ORDERS = (2, 4, 6, 8)
 # Where the polynomials are least, and how much that is.
@@ -54,7 +58,7 @@ def test_values_are_the_polynomial_and_positive(order):
     np.testing.assert_allclose(logs, np.log(want), rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("order", [2, 4, 10, 20, 40])
+@pytest.mark.parametrize("order", [2, 10, 40])
 def test_values_are_positive_also_where_the_sum_cancels_or_overflows(order):
     limits = np.finfo(np.float32)
     ends = jnp.array(
@@ -73,7 +77,7 @@ def test_values_are_positive_also_where_the_sum_cancels_or_overflows(order):
 def test_the_polynomials_close_in_on_exp():
     grid = jnp.linspace(-3.0, 3.0, 61)
     inputs = np.asarray(grid, np.float64)
-    for order in (2, 4, 6, 8, 10):
+    for order in (2, 4, 8):
         gap = np.abs(np.asarray(taylor_exp(grid, order=order)) - np.exp(inputs))
         rest = np.abs(inputs) ** (order + 1) / math.factorial(order + 1)
         assert (gap <= np.exp(np.abs(inputs)) * rest * (1 + 1e-5) + 1e-5).all()
@@ -84,7 +88,7 @@ def test_the_distribution_closes_in_on_the_softmax(keys):
     want = jax.nn.softmax(inputs)
     gaps = [
         float(abs(taylor_softmax(inputs, order=order) - want).max())
-        for order in (2, 4, 6, 8, 12, 16)
+        for order in (2, 4, 8, 16)
     ]
     assert gaps == sorted(gaps, reverse=True)
     assert gaps[-1] < 1e-5
@@ -99,7 +103,7 @@ def test_weights_are_shares_of_the_polynomial(keys, order):
     np.testing.assert_allclose(got, want, rtol=1e-5)
     logs = log_taylor_softmax(inputs, order=order)
     np.testing.assert_allclose(logs, np.log(want), rtol=1e-5, atol=1e-5)
-    across = taylor_softmax(inputs.T, order=order, axis=0)
+    across = module.taylor_softmax(inputs.T, order=order, axis=0)
     np.testing.assert_allclose(across, got.T, rtol=1e-5)
 
 

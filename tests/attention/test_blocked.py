@@ -9,7 +9,14 @@ from kexue_jax.attention.blocked import blocked_attention
 from kexue_jax.attention.masks import length_mask
 from kexue_jax.attention.softmax import softmax_attention
 
-small = functools.partial(blocked_attention, query_block=3, key_block=4)
+small = functools.partial(
+    jax.jit(
+        blocked_attention, static_argnames=("is_causal", "query_block", "key_block")
+    ),
+    query_block=3,
+    key_block=4,
+)
+dense_attention = jax.jit(softmax_attention, static_argnames="is_causal")
 
 
 def inputs(keys, t=7, s=7, heads=4, key_heads=2):
@@ -49,8 +56,10 @@ def test_is_the_softmax_of_all_scores_in_float64(keys):
     np.testing.assert_allclose(small(q, k, v), slow(q, k, v), rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("is_causal", [False, True])
-@pytest.mark.parametrize(("t", "s"), [(7, 7), (8, 3), (2, 9), (1, 1)])
+@pytest.mark.parametrize(
+    ("t", "s", "is_causal"),
+    [(7, 7, False), (7, 7, True), (8, 3, True), (2, 9, True), (1, 1, False)],
+)
 def test_values_and_gradients_are_those_of_dense_attention(keys, t, s, is_causal):
     arrays = inputs(keys, t, s)
     blocked = functools.partial(small, is_causal=is_causal)
@@ -83,7 +92,7 @@ def test_a_scale_of_each_query_gets_its_gradient(keys):
 def test_the_result_does_not_depend_on_the_blocks(keys):
     q, k, v = inputs(keys, t=13, s=13)
     want = blocked_attention(q, k, v, is_causal=True)
-    for sizes in ((1, 1), (13, 2), (5, 13), (64, 64)):
+    for sizes in ((1, 1), (5, 13), (64, 64)):
         options = dict(query_block=sizes[0], key_block=sizes[1], is_causal=True)
         got = blocked_attention(q, k, v, **options)
         np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-6)
@@ -94,7 +103,7 @@ def test_scores_that_grow_from_block_to_block_stay_exact(keys):
     ramp = jnp.linspace(-300.0, 300.0, 8)[None, None, None]
     for bias in (ramp, ramp[..., ::-1]):
         got = small(q, k, v, bias=bias)
-        want = softmax_attention(q, k, v, bias=bias)
+        want = dense_attention(q, k, v, bias=bias)
         np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-6)
 
 
@@ -139,7 +148,7 @@ def test_bfloat16_stays_near_float32_and_keeps_its_dtype(keys):
     got, pull = jax.vjp(functools.partial(small, is_causal=True), *narrow)
     assert got.dtype == jnp.bfloat16
     assert {g.dtype for g in pull(got)} == {jnp.dtype(jnp.bfloat16)}
-    want = softmax_attention(*arrays, is_causal=True)
+    want = dense_attention(*arrays, is_causal=True)
     np.testing.assert_allclose(got.astype(jnp.float32), want, rtol=3e-2, atol=3e-2)
 
 
@@ -152,7 +161,7 @@ def test_further_axes_come_by_vmap_also_of_gradients(keys):
         )
 
     got = jax.jit(jax.vmap(functools.partial(grads, small)))(*stacked)
-    want = jax.vmap(functools.partial(grads, softmax_attention))(*stacked)
+    want = jax.jit(jax.vmap(functools.partial(grads, softmax_attention)))(*stacked)
     for x, y in zip(got, want, strict=True):
         np.testing.assert_allclose(x, y, rtol=1e-5, atol=1e-5)
 

@@ -11,6 +11,8 @@ from kexue_jax.attention.softmax import softmax_attention
 # [CLS] 6 tokens of source with its [SEP], 4 of target with its own.
 SEGMENTS = jnp.array([0, 0, 0, 0, 0, 0, 1, 1, 1, 1])
 
+attend = jax.jit(softmax_attention, static_argnames="is_causal")
+
 
 def plain(mask):
     return np.asarray(mask[0, 0])
@@ -23,7 +25,7 @@ def places(queries, keys):
 def influence(mask, layers, length, keys):
     """Which input places the output places of a stack depend on."""
     x = jax.random.normal(next(keys), (length, 2))
-    mix = jax.random.normal(next(keys), (layers, 3, 2, 2))
+    mix = 0.5 * jax.random.normal(next(keys), (layers, 3, 2, 2))  # far from one-hot
 
     def stack(x):
         for query, key, value in mix:
@@ -31,7 +33,7 @@ def influence(mask, layers, length, keys):
             x = x + softmax_attention(*heads, mask)[0, :, 0]
         return x
 
-    slope = np.asarray(jax.jacobian(stack)(x))  # [T, 2, T, 2]
+    slope = np.asarray(jax.jit(jax.jacobian(stack))(x))  # [T, 2, T, 2]
     return np.abs(slope).max((1, 3)) > 0.0
 
 
@@ -120,8 +122,8 @@ def test_a_permutation_is_the_causal_mask_of_reordered_tokens():
 def test_attention_under_a_permutation_is_causal_attention_of_reordered_input(keys):
     order = jnp.array([3, 0, 4, 1, 2])
     q, k, v = (jax.random.normal(next(keys), (1, 5, 2, 4)) for _ in range(3))
-    got = softmax_attention(q, k, v, masks.permutation_mask(order))[:, order]
-    want = softmax_attention(*(x[:, order] for x in (q, k, v)), is_causal=True)
+    got = attend(q, k, v, masks.permutation_mask(order))[:, order]
+    want = attend(*(x[:, order] for x in (q, k, v)), is_causal=True)
     np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-6)
 
 
@@ -189,14 +191,12 @@ def test_blocks_are_drawn_from_the_key_alone():
 def test_through_transitive_masks_two_layers_see_no_more_than_one(make, keys):
     mask = plain(make())
     np.testing.assert_array_equal(power(mask, 2), mask)
-    for layers in (1, 2):
-        got = influence(mask[None, None], layers, 8, keys)
-        np.testing.assert_array_equal(got, mask)
+    np.testing.assert_array_equal(influence(mask[None, None], 2, 8, keys), mask)
 
 
 def test_local_masks_reach_as_far_as_their_powers(keys):
     mask = plain(masks.local_mask(8, 8, radius=1))
-    for layers in (1, 2, 3):
+    for layers in (1, 3):
         got = influence(mask[None, None], layers, 8, keys)
         np.testing.assert_array_equal(got, power(mask, layers))
     assert not power(mask, 3).all()
@@ -212,17 +212,19 @@ def test_neighbours_and_a_comb_reach_everything_in_two_layers():
 def test_a_bias_of_minus_infinity_is_a_mask(keys):
     q, k, v = (jax.random.normal(next(keys), (1, 6, 2, 4)) for _ in range(3))
     mask = masks.window_mask(6, 6, window=2)
-    want = softmax_attention(q, k, v, mask)
-    got = softmax_attention(q, k, v, bias=jnp.where(mask, 0.0, -jnp.inf))
+    want = attend(q, k, v, mask)
+    got = attend(q, k, v, bias=jnp.where(mask, 0.0, -jnp.inf))
     np.testing.assert_allclose(got, want, rtol=1e-6)
 
 
 def test_token_by_token_is_the_whole_sequence_at_once(keys):
-    q, k, v = (jax.random.normal(next(keys), (1, 6, 2, 4)) for _ in range(3))
-    whole = softmax_attention(q, k, v, masks.window_mask(6, 6, window=3))
-    for t in range(6):
+    q, k, v = (
+        np.asarray(jax.random.normal(next(keys), (1, 5, 2, 4))) for _ in range(3)
+    )
+    whole = attend(q, k, v, masks.window_mask(5, 5, window=3))
+    for t in range(5):
         mask = masks.window_mask(1, t + 1, window=3)
-        step = softmax_attention(q[:, t : t + 1], k[:, : t + 1], v[:, : t + 1], mask)
+        step = attend(q[:, t : t + 1], k[:, : t + 1], v[:, : t + 1], mask)
         np.testing.assert_allclose(step[:, 0], whole[:, t], rtol=1e-5, atol=1e-6)
 
 

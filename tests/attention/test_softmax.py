@@ -1,3 +1,5 @@
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -5,6 +7,11 @@ import pytest
 
 from kexue_jax.attention.masks import length_mask, local_mask, padding_mask
 from kexue_jax.attention.softmax import softmax_attention
+
+attend = jax.jit(softmax_attention, static_argnames="is_causal")
+jax_attend = jax.jit(
+    jax.nn.dot_product_attention, static_argnames=("is_causal", "local_window_size")
+)
 
 
 def inputs(keys, t=3, s=5, heads=2, key_heads=2):
@@ -31,7 +38,7 @@ def slow(query, key, value, mask=True, bias=0.0):
 def test_is_the_average_of_visible_values(keys):
     q, k, v = inputs(keys)
     mask = jax.random.bernoulli(next(keys), 0.5, (2, 1, 3, 5))
-    got = softmax_attention(q, k, v, mask)
+    got = attend(q, k, v, mask)
     want = slow(q, k, v, np.asarray(mask))
     np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-6)
 
@@ -41,13 +48,14 @@ def test_neighbouring_heads_share_keys_and_biases_are_added(keys, key_heads):
     q, k, v = inputs(keys, heads=4, key_heads=key_heads)
     bias = jax.random.normal(next(keys), (1, 4, 3, 5))
     mask = jax.random.bernoulli(next(keys), 0.7, (2, 4, 3, 5))
-    got = softmax_attention(q, k, v, mask, bias=bias)
+    got = attend(q, k, v, mask, bias=bias)
     want = slow(q, k, v, np.asarray(mask), np.asarray(bias))
     np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("key_heads", [1, 2, 4])
-@pytest.mark.parametrize("is_causal", [False, True])
+@pytest.mark.parametrize(
+    ("key_heads", "is_causal"), [(1, False), (2, True), (4, False), (4, True)]
+)
 def test_is_the_attention_of_jax_where_every_query_sees_a_key(
     keys, key_heads, is_causal
 ):
@@ -58,75 +66,80 @@ def test_is_the_attention_of_jax_where_every_query_sees_a_key(
     options = dict(bias=bias, is_causal=is_causal, scale=0.3)
 
     def ours(*x):
-        return softmax_attention(*x, mask, **options)
+        return attend(*x, mask, **options)
 
     def theirs(*x):
         with jax.numpy_rank_promotion("allow"):
-            return jax.nn.dot_product_attention(*x, mask=mask, **options)
+            return jax_attend(*x, mask=mask, **options)
 
-    (got, pull), (want, pull_jax) = jax.vjp(ours, q, k, v), jax.vjp(theirs, q, k, v)
-    np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-6)
-    for a, b in zip(pull(v.mean() + got), pull_jax(v.mean() + got), strict=True):
+    @functools.partial(jax.jit, static_argnums=0)
+    def value_and_gradients(f, change):
+        out, pull = jax.vjp(f, q, k, v)
+        return out, *pull(change)
+
+    change = jax.random.normal(next(keys), q.shape)
+    got, want = (value_and_gradients(f, change) for f in (ours, theirs))
+    for a, b in zip(got, want, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
 
 
 def test_lengths_are_masks_and_mean_what_they_mean_in_jax(keys):
     q, k, v = inputs(keys, t=5)
     lengths, longest = jnp.array([2, 5], jnp.int32), jnp.array([4, 3], jnp.int32)
-    want = jax.nn.dot_product_attention(q, k, v, key_value_seq_lengths=lengths)
-    got = softmax_attention(q, k, v, length_mask(lengths, 5))
+    want = jax_attend(q, k, v, key_value_seq_lengths=lengths)
+    got = attend(q, k, v, length_mask(lengths, 5))
     np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-6)
     both = dict(query_seq_lengths=longest, key_value_seq_lengths=lengths)
     with jax.numpy_rank_promotion("allow"):
-        want = jax.nn.dot_product_attention(q, k, v, **both)
+        want = jax_attend(q, k, v, **both)
     kept = [length_mask(x, 5)[:, 0, 0] for x in (longest, lengths)]
-    got = softmax_attention(q, k, v, padding_mask(*kept))
+    got = attend(q, k, v, padding_mask(*kept))
     np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-6)
 
 
 def test_a_local_mask_is_the_local_window_of_jax(keys):
     q, k, v = inputs(keys, t=7, s=7)
     with jax.numpy_rank_promotion("allow"):
-        want = jax.nn.dot_product_attention(q, k, v, local_window_size=2)
-    got = softmax_attention(q, k, v, local_mask(7, 7, radius=2))
+        want = jax_attend(q, k, v, local_window_size=2)
+    got = attend(q, k, v, local_mask(7, 7, radius=2))
     np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-6)
 
 
 def test_a_query_without_keys_gets_zeros_and_finite_gradients(keys):
     nothing = jnp.zeros((1, 1, 1, 1), bool)
-    out, pull = jax.vjp(lambda *x: softmax_attention(*x, nothing), *inputs(keys))
+    out, pull = jax.vjp(lambda *x: attend(*x, nothing), *inputs(keys))
     assert not out.any()
     assert not any(g.any() for g in pull(jnp.ones_like(out)))
 
 
 def test_more_queries_than_keys_leave_the_first_queries_without_keys(keys):
     q, k, v = inputs(keys, t=5, s=3)
-    out = softmax_attention(q, k, v, is_causal=True)
+    out = attend(q, k, v, is_causal=True)
     assert not out[:, :2].any()
     np.testing.assert_allclose(out[:, 2], v[:, 0], rtol=1e-6)
 
 
 def test_new_queries_after_known_keys_are_the_last_rows_of_the_whole(keys):
     q, k, v = inputs(keys, t=5, s=5)
-    whole = softmax_attention(q, k, v, is_causal=True)
-    last = softmax_attention(q[:, 3:], k, v, is_causal=True)
+    whole = attend(q, k, v, is_causal=True)
+    last = attend(q[:, 3:], k, v, is_causal=True)
     np.testing.assert_allclose(last, whole[:, 3:], rtol=1e-6)
 
 
 def test_no_keys_at_all_give_zeros(keys):
     q, k, v = inputs(keys, s=0)
-    assert not softmax_attention(q, k, v).any()
-    assert not jax.grad(lambda q: softmax_attention(q, k, v).sum())(q).any()
+    assert not attend(q, k, v).any()
+    assert not jax.grad(lambda q: attend(q, k, v).sum())(q).any()
 
 
 def test_one_visible_key_gives_its_value(keys):
     q, k, v = inputs(keys, t=1, s=1)
-    np.testing.assert_allclose(softmax_attention(q, k, v), v, rtol=1e-6)
+    np.testing.assert_allclose(attend(q, k, v), v, rtol=1e-6)
 
 
 def test_a_scale_of_zero_is_the_plain_average(keys):
     q, k, v = inputs(keys)
-    got = softmax_attention(q, k, v, scale=0.0)
+    got = attend(q, k, v, scale=0.0)
     want = jnp.broadcast_to(v.mean(axis=1, keepdims=True), got.shape)
     np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-6)
 
@@ -134,30 +147,30 @@ def test_a_scale_of_zero_is_the_plain_average(keys):
 def test_a_scale_per_query_is_that_of_scaled_queries(keys):
     q, k, v = inputs(keys)
     scale = jax.random.uniform(next(keys), (2, 1, 3, 1))
-    got = softmax_attention(q, k, v, scale=scale)
-    want = softmax_attention(q * scale.transpose(0, 2, 1, 3), k, v, scale=1.0)
+    got = attend(q, k, v, scale=scale)
+    want = attend(q * scale.transpose(0, 2, 1, 3), k, v, scale=1.0)
     np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-6)
 
 
 def test_bfloat16_stays_near_float32_and_keeps_its_dtype(keys):
     q, k, v = inputs(keys)
     small = [x.astype(jnp.bfloat16) for x in (q, k, v)]
-    got, pull = jax.vjp(softmax_attention, *small)
+    got, pull = jax.vjp(attend, *small)
     assert got.dtype == jnp.bfloat16
     assert {g.dtype for g in pull(got)} == {jnp.dtype(jnp.bfloat16)}
-    want = softmax_attention(q, k, v)
+    want = attend(q, k, v)
     np.testing.assert_allclose(got.astype(jnp.float32), want, rtol=3e-2, atol=3e-2)
 
 
 def test_values_may_have_another_size(keys):
     q, k, v = inputs(keys)
-    assert softmax_attention(q, k, v[..., :3]).shape == (2, 3, 2, 3)
+    assert attend(q, k, v[..., :3]).shape == (2, 3, 2, 3)
 
 
 def test_further_axes_come_by_vmap_under_jit(keys):
     q, k, v = (jnp.stack([x, -x]) for x in inputs(keys))
-    got = jax.jit(jax.vmap(softmax_attention))(q, k, v)
-    want = softmax_attention(q[1], k[1], v[1])
+    got = jax.jit(jax.vmap(attend))(q, k, v)
+    want = attend(q[1], k[1], v[1])
     np.testing.assert_allclose(got[1], want, rtol=1e-6)
 
 

@@ -51,15 +51,15 @@ def test_the_layer_of_flax_decodes_through_it(keys):
     np.testing.assert_allclose(jnp.stack(steps, 1), whole, rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("batch", [(), (3,), (2, 3)])
+@pytest.mark.parametrize("batch", [(), (2, 3)])
 def test_batch_axes_may_be_none_or_many(keys, batch):
     q, k, v = inputs(keys, *batch, 5)
     mask = jax.random.bernoulli(next(keys), 0.7, (*batch[:-1], *batch[-1:], 1, 5, 5))
     mask = mask | jnp.eye(5, dtype=bool)[(None,) * (mask.ndim - 2)]
     bias = jax.random.normal(next(keys), (*batch, 2, 5, 5))
-    got = attention_fn(softmax_attention)(q, k, v, bias, mask)
+    got = jax.jit(attention_fn(softmax_attention))(q, k, v, bias, mask)
     with jax.numpy_rank_promotion("allow"):
-        want = nnx.dot_product_attention(q, k, v, bias, mask)
+        want = jax.jit(nnx.dot_product_attention)(q, k, v, bias, mask)
     np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-6)
 
 
