@@ -28,7 +28,7 @@ class LinearState(NamedTuple):
     """All that linear attention keeps of the keys and values it has seen.
 
     Attributes:
-      moment: ``[B, N, M, V]`` float32, sum of features times values.
+      moment: ``[B, N, V, M]`` float32, sum of values times features.
       total: ``[B, N, M]`` float32, sum of features.
       log_scale: ``[B, N]`` float32, logarithm of the factor taken out of both sums,
         the largest among the keys; -inf while no key has been seen.
@@ -114,7 +114,7 @@ def _absorbed(state, turned, features, log_scale, value):
         value = value * share[..., None]
     else:
         moment, total = state.moment, state.total + jnp.sum(features, axis=-2)
-    moment = moment + jnp.einsum("bnsm,bnsv->bnmv", turned, value)
+    moment = moment + jnp.einsum("bnsv,bnsm->bnvm", value, turned)
     return LinearState(moment, total, top, state.position + features.shape[-2])
 
 
@@ -129,7 +129,7 @@ def _absorb(form, state, inputs):
 def _read(form, state, start, query):
     """Returns ``[B, N, C, V]``, what queries from place `start` on see in a state."""
     features = form.features(query).values
-    above = jnp.einsum("bntm,bnmv->bntv", form.turned(features, start), state.moment)
+    above = jnp.einsum("bntm,bnvm->bntv", form.turned(features, start), state.moment)
     below = jnp.einsum("bntm,bnm->bnt", features, state.total)
     return _ratio(above, below[..., None])
 
@@ -156,7 +156,7 @@ def _causal_chunk(form, state, inputs):
     below = below + past * jnp.einsum("bntm,bnm->bnt", asked, state.total)
     if form.rotate is not None:
         weights = jnp.einsum("bntm,bnsm->bnts", asked_turned, turned) * shares
-    above = jnp.einsum("bntm,bnmv->bntv", asked_turned, state.moment)
+    above = jnp.einsum("bntm,bnvm->bntv", asked_turned, state.moment)
     above = above * past[..., None] + jnp.einsum("bnts,bnsv->bntv", weights, value)
     state = _absorbed(state, turned, features, log_scale, value)
     return state, _ratio(above, below[..., None])
@@ -166,35 +166,42 @@ def _chunked(body, state, inputs, chunk_size):
     """Scans `body` over chunks of ``[B, L, N, ...]``; the rest is a shorter chunk.
 
     Masks, ``[B, N, L]``, and None are passed along. The body is computed again in the
-    backward pass, so that only the states between chunks are stored.
+    backward pass, so that only the states between chunks are stored. Heads are brought
+    to the front in the body, where a chunk is in the cache.
     """
 
-    def leading(x):  # [B, L, N, F] -> [B, N, L, F]
+    def swapped(x):  # [B, C, N, F] <-> [B, N, C, F]
         return x if x is None or x.ndim == 3 else jnp.swapaxes(x, 1, 2)
+
+    def leading(state, inputs):
+        state, output = body(state, tuple(map(swapped, inputs)))
+        return state, swapped(output)
 
     def chunks(x):
         if x is None:
             return None
-        split = (*x.shape[:2], count, chunk_size, *x.shape[3:])
-        return jnp.moveaxis(x[:, :, : count * chunk_size].reshape(split), 2, 0)
+        axis = 2 if x.ndim == 3 else 1
+        x = jax.lax.slice_in_dim(x, 0, count * chunk_size, axis=axis)
+        split = (*x.shape[:axis], count, chunk_size, *x.shape[axis + 1 :])
+        return jnp.moveaxis(x.reshape(split), axis, 0)
 
-    inputs = tuple(map(leading, inputs))
-    length = inputs[0].shape[2]
+    length = inputs[0].shape[1]
     count = length // chunk_size
     outputs = []
     if count:
-        again = jax.checkpoint(body, prevent_cse=False)
+        again = jax.checkpoint(leading, prevent_cse=False)
         state, output = jax.lax.scan(again, state, tuple(map(chunks, inputs)))
         if output is not None:
-            output = jnp.moveaxis(output, 0, 2)
-            outputs.append(output.reshape(*output.shape[:2], -1, output.shape[-1]))
+            output = jnp.moveaxis(output, 0, 1)
+            outputs.append(output.reshape(output.shape[0], -1, *output.shape[3:]))
     if length % chunk_size:
-        rest = tuple(x if x is None else x[:, :, count * chunk_size :] for x in inputs)
-        state, output = body(state, rest)
-        outputs.append(output)
-    if outputs and outputs[0] is not None:
-        return state, jnp.swapaxes(jnp.concatenate(outputs, axis=2), 1, 2)
-    return state, None
+        rest = tuple(
+            _from(x, count * chunk_size, 2 if x is not None and x.ndim == 3 else 1)
+            for x in inputs
+        )
+        state, output = leading(state, rest)
+        outputs += [] if output is None else [output]
+    return state, jnp.concatenate(outputs, axis=1) if outputs else None
 
 
 def linear_attention(
@@ -229,8 +236,8 @@ def linear_attention(
       scale: > 0; queries and keys are multiplied by its root before `feature_map`,
         which makes ``1 / sqrt(H)`` the temperature that softmax attention has.
       is_causal: whether query t sees the keys s <= t + S - T only.
-      chunk_size: C, how many places are worked on at once; default 128 if causal and
-        1024 if not. The states between chunks take ``S / C * N * M * V`` floats in the
+      chunk_size: C, how many places are worked on at once; default 64 if causal and
+        256 if not. The states between chunks take ``S / C * N * M * V`` floats in the
         backward pass.
       rotate: ``(features [B, C, N, M], positions [C]) -> features``, for instance
         `kexue_jax.position.rotary`: turns the features in the numerator alone, at
@@ -254,7 +261,7 @@ def linear_attention(
     """
     form = _form(query, key, value, feature_map, scale, rotate)
     keep = key_mask(mask, key, reason=REASON)
-    chunk_size = _size(chunk_size, 128 if is_causal else 1024)
+    chunk_size = _size(chunk_size, 64 if is_causal else 256)
     state = _empty(form, query.shape, value.shape[-1])
     late = key.shape[1] - query.shape[1]
     if is_causal:
@@ -262,7 +269,7 @@ def linear_attention(
         if first:
             early = _until(key, first), _until(value, first), _until(keep, first, 2)
             absorb = functools.partial(_absorb, form)
-            state, _ = _chunked(absorb, state, early, max(chunk_size, 1024))
+            state, _ = _chunked(absorb, state, early, max(chunk_size, 256))
         rest = _from(key, first), _from(value, first), _from(keep, first, 2)
         body = functools.partial(_causal_chunk, form)
         inputs = (_from(query, max(-late, 0)), *rest)
@@ -306,7 +313,7 @@ def linear_attention_parallel(
     if log_scale is None:
         log_scale = jnp.zeros(features.shape[:-1], jnp.float32)
     turned = form.turned(features, 0)
-    moment = jnp.einsum("bnsm,bnsv->bnsmv", turned, value_)
+    moment = jnp.einsum("bnsm,bnsv->bnsvm", turned, value_)
 
     def join(first, second):
         top = jax.lax.stop_gradient(jnp.maximum(first[0], second[0]))
@@ -319,7 +326,7 @@ def linear_attention_parallel(
     first = max(late, 0)
     moment, total = moment[:, :, first:], total[:, :, first:]
     asked = form.features(query).values
-    above = jnp.einsum("bntm,bntmv->bntv", form.turned(asked, first), moment)
+    above = jnp.einsum("bntm,bntvm->bntv", form.turned(asked, first), moment)
     below = jnp.einsum("bntm,bntm->bnt", asked, total)
     output = jnp.swapaxes(_ratio(above, below[..., None]), 1, 2)
     return _behind_zeros(output, max(-late, 0)).astype(value.dtype)
@@ -393,7 +400,7 @@ def linear_attention_step(
         )
     body = functools.partial(_causal_chunk, form)
     inputs = (query, key, value, keep)
-    state, output = _chunked(body, state, inputs, _size(chunk_size, 128))
+    state, output = _chunked(body, state, inputs, _size(chunk_size, 64))
     return state, output.astype(value.dtype)
 
 
@@ -417,7 +424,7 @@ def _empty(form, shape, value_size):
     count = features.values.shape[-1]
     scaled = features.log_scale is not None
     return LinearState(
-        jnp.zeros((batch, heads, count, value_size), jnp.float32),
+        jnp.zeros((batch, heads, value_size, count), jnp.float32),
         jnp.zeros((batch, heads, count), jnp.float32),
         jnp.full((batch, heads), -jnp.inf if scaled else 0.0, jnp.float32),
         jnp.int32(0),

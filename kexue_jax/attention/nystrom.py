@@ -244,15 +244,35 @@ def depthwise_convolution(value: jax.Array, kernel: jax.Array) -> jax.Array:
             f"kernel must be [N, W] with N = {value.shape[2]} and W odd, "
             f"got {kernel.shape}"
         )
-    length, half = value.shape[1], kernel.shape[1] // 2
-    wide = value.astype(jnp.float32)
-    padded = jnp.pad(wide, ((0, 0), (half, half), (0, 0), (0, 0)))
-    kernel = kernel.astype(jnp.float32)
-    output = jnp.zeros_like(wide)
-    for w in range(kernel.shape[1]):
-        shifted = jax.lax.slice_in_dim(padded, w, w + length, axis=1)
+    wide = value.astype(jnp.float32), kernel.astype(jnp.float32)
+    return _correlated(*wide).astype(value.dtype)
+
+
+def _shifts(value, width):
+    """`value` as seen by every entry of a kernel, zeros beyond both ends."""
+    length, half = value.shape[1], width // 2
+    padded = jnp.pad(value, ((0, 0), (half, half), (0, 0), (0, 0)))
+    for w in range(width):
+        yield jax.lax.slice_in_dim(padded, w, w + length, axis=1)
+
+
+@jax.custom_vjp
+def _correlated(value, kernel):
+    output = jnp.zeros_like(value)
+    for w, shifted in enumerate(_shifts(value, kernel.shape[1])):
         output = output + shifted * kernel[None, None, :, w, None]
-    return output.astype(value.dtype)
+    return output
+
+
+def _correlated_back(inputs, change):
+    # The usual transpose of every shift would store W arrays of the size of `value`.
+    value, kernel = inputs
+    shifts = _shifts(value, kernel.shape[1])
+    slopes = [jnp.sum(shifted * change, axis=(0, 1, 3)) for shifted in shifts]
+    return _correlated(change, kernel[:, ::-1]), jnp.stack(slopes, axis=-1)
+
+
+_correlated.defvjp(lambda *inputs: (_correlated(*inputs), inputs), _correlated_back)
 
 
 def _check(query, key, value, landmarks, is_causal):

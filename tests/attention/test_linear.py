@@ -337,7 +337,7 @@ def test_features_of_the_whole_length_are_never_stored():
 
     compiled = jax.jit(jax.grad(loss, (0, 1, 2))).lower(q, q, q).compile()
     features = 4096 * 2 * 153 * 4  # bytes, of the queries alone
-    states = features * 16 // 128
+    states = features * 16 // 64
     inner = 4096 * 2 * 16 * 4  # of one input
     assert compiled.memory_analysis().temp_size_in_bytes < features + states + 8 * inner
 

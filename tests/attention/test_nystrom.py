@@ -233,6 +233,28 @@ def test_the_convolution_is_a_correlation_of_every_channel(keys):
         np.testing.assert_allclose(got[b, :, n, c], want, rtol=1e-5, atol=1e-6)
 
 
+def test_gradients_of_the_convolution_are_those_of_the_convolution_of_jax(keys):
+    value = jax.random.normal(next(keys), (2, 9, 2, 3))
+    kernel = jax.random.normal(next(keys), (2, 5))
+    weight = jax.random.normal(next(keys), (2, 9, 2, 3))
+
+    def other(value, kernel):
+        heads = jnp.moveaxis(value, 1, 3).swapaxes(1, 2).reshape(6, 2, 9)
+        out = jax.lax.conv_general_dilated(
+            heads, kernel[:, None], (1,), "SAME", feature_group_count=2
+        )
+        return jnp.moveaxis(out.reshape(2, 3, 2, 9).swapaxes(1, 2), 3, 1)
+
+    got, want = (
+        jax.jit(jax.grad(lambda *x, f=f: jnp.sum(f(*x) * weight), (0, 1)))(
+            value, kernel
+        )
+        for f in (depthwise_convolution, other)
+    )
+    for g, w in zip(got, want, strict=True):
+        np.testing.assert_allclose(g, w, rtol=1e-5, atol=1e-5)
+
+
 @pytest.mark.parametrize("landmarks", [4, 64])
 def test_the_convolution_is_added_to_the_attention_and_hidden_values_not(
     landmarks, keys
