@@ -7,8 +7,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from kexue_jax.attention.protocol import check_own_heads
 from kexue_jax.attention.relative_shift import relative_distances, relative_shift
-from kexue_jax.attention.scored import check_heads, scored_attention
+from kexue_jax.attention.scored import scored_attention
 
 
 def deberta_log_buckets(
@@ -133,7 +134,7 @@ def deberta_attention_as_released(
 
 
 def _scores(query, key, value, relative_key, relative_query, bucket, scale, sign):
-    check_heads(query, key, value)
+    check_own_heads(query, key, value)
     shape = (2 * (len(relative_key) // 2), *query.shape[-2:])
     if relative_key.shape != shape or relative_query.shape != shape:
         raise ValueError(

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 
 from kexue_jax import numerics
-from kexue_jax.attention.entrance import check_shapes, key_mask
+from kexue_jax.attention.protocol import check_own_heads, key_mask
 
 CHUNK = 16  # places; the weights of a chunk have one entry per pair and feature
 
@@ -53,7 +53,7 @@ def efficient_attention(
     >>> efficient_attention(query, key, value, is_causal=True).ravel().tolist()
     [1.0, 2.0]
     """
-    check_shapes(query, key, value)
+    check_own_heads(query, key, value)
     reason = "efficient attention averages the keys before it sees a query"
     keep = key_mask(mask, key, reason=reason)
     dtype, wide = value.dtype, jnp.float32

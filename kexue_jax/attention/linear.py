@@ -13,12 +13,12 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from kexue_jax.attention.entrance import check_shapes, key_mask
 from kexue_jax.attention.feature_maps import (
     FeatureMap,
     ScaledFeatures,
     elu_plus_one,
 )
+from kexue_jax.attention.protocol import check_own_heads, key_mask
 
 REASON = "linear attention sums the keys before it sees a query"
 Rotation = Callable[[jax.Array, jax.Array], jax.Array]
@@ -405,7 +405,7 @@ def linear_attention_step(
 
 
 def _form(query, key, value, feature_map, scale, rotate):
-    check_shapes(query, key, value)
+    check_own_heads(query, key, value)
     if scale <= 0.0:
         raise ValueError(f"scale must be positive, got {scale}")
     return _Form(feature_map, scale, rotate)

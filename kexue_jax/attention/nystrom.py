@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from kexue_jax import numerics
-from kexue_jax.attention.entrance import check_shapes, key_mask
+from kexue_jax.attention.protocol import check_own_heads, key_mask
 from kexue_jax.attention.softmax import softmax_attention
 
 REASON = "landmarks stand for all tokens of a run"
@@ -276,7 +276,7 @@ _correlated.defvjp(lambda *inputs: (_correlated(*inputs), inputs), _correlated_b
 
 
 def _check(query, key, value, landmarks, is_causal):
-    check_shapes(query, key, value)
+    check_own_heads(query, key, value)
     if query.shape != key.shape:
         raise ValueError(
             "query and key must be of the same tokens, as landmarks of both are "

@@ -10,7 +10,8 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from kexue_jax.attention.scored import check_heads, scored_attention
+from kexue_jax.attention.protocol import check_own_heads
+from kexue_jax.attention.scored import scored_attention
 
 
 def rectified_rotary_attention(
@@ -100,7 +101,7 @@ def _positions(query, key, value, window, slope):
     The far ones are w + (i - w) slope and j slope, whose difference is the slow
     distance: with slope 0 all queries stand at w and all keys at 0.
     """
-    check_heads(query, key, value)
+    check_own_heads(query, key, value)
     if window < 1:
         raise ValueError(f"window must be at least 1, got {window}")
     keys = jnp.arange(key.shape[1])

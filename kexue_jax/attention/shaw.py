@@ -6,12 +6,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from kexue_jax.attention.protocol import check_own_heads
 from kexue_jax.attention.relative_shift import (
     relative_distances,
     relative_shift,
     relative_unshift,
 )
-from kexue_jax.attention.scored import check_heads, scored_weights
+from kexue_jax.attention.scored import scored_weights
 
 
 def shaw_attention(
@@ -56,7 +57,7 @@ def shaw_attention(
     Source: Shaw et al., https://arxiv.org/abs/1803.02155, whose rows go by j - i;
       https://kexue.fm/archives/8130
     """
-    check_heads(query, key, value)
+    check_own_heads(query, key, value)
     _check_table("key_table", key_table, query.shape[-1])
     if value_table is not None:
         _check_table("value_table", value_table, value.shape[-1])

@@ -2,7 +2,7 @@ r"""Attention whose scores are no products of queries and keys.
 
 A score is predicted from one token alone (dense) or belongs to a pair of places
 (random); each has a form of low rank, and any of them mix. All functions give the
-scores, before the mask and the softmax, that `attend` then applies to values.
+scores, before mask and softmax, that `scored_attention` then applies to values.
 
 Source: https://kexue.fm/archives/7430 and https://arxiv.org/abs/2005.00743. The scores
 are taken as they are, without :math:`1/\sqrt{H}`: initialise them small.
@@ -13,50 +13,7 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 
-from kexue_jax import numerics
-from kexue_jax.attention.masks import causal_mask
-
 WIDE = jnp.float32
-
-
-def attend(
-    scores: jax.Array,
-    value: jax.Array,
-    mask: jax.Array | None = None,
-    *,
-    is_causal: bool = False,
-) -> jax.Array:
-    """Averages values by the softmax of given scores.
-
-    Args:
-      scores: ``[B or 1, N, T, S]``, any float dtype.
-      value: ``[B, S, N, V]``.
-      mask: bool of rank 4, broadcastable to ``[B, N, T, S]``; True keeps a key.
-      is_causal: whether query t sees key s only where s <= t + S - T.
-
-    Returns:
-      ``[B, T, N, V]`` in the dtype of `value`; zeros for a query that sees no key.
-
-    Raises:
-      ValueError: if the shapes disagree.
-
-    Numerics: weights are float32 whatever the input dtype, as is their average.
-    """
-    fits = value.ndim == scores.ndim == 4 and scores.shape[0] in (1, value.shape[0])
-    if not fits or scores.shape[1::2] != value.shape[2:0:-1]:
-        raise ValueError(
-            "scores and value must be [B or 1, N, T, S] and [B, S, N, V]; got "
-            f"{scores.shape} and {value.shape}"
-        )
-    if is_causal:
-        past = causal_mask(*scores.shape[-2:])
-        mask = past if mask is None else mask & past
-    batch = (value.shape[0], *scores.shape[1:])
-    scores = jnp.broadcast_to(scores, batch) if mask is not None else scores
-    weights = numerics.masked_softmax(scores, mask).astype(value.dtype)
-    weights = jnp.broadcast_to(weights, batch)
-    output = jnp.einsum("bnts,bsnv->btnv", weights, value, preferred_element_type=WIDE)
-    return output.astype(value.dtype)
 
 
 def _check_length(length: int, longest: int) -> None:

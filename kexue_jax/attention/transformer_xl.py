@@ -5,8 +5,9 @@ import math
 import jax
 import jax.numpy as jnp
 
+from kexue_jax.attention.protocol import check_own_heads
 from kexue_jax.attention.relative_shift import relative_shift
-from kexue_jax.attention.scored import check_heads, scored_attention
+from kexue_jax.attention.scored import scored_attention
 
 
 def transformer_xl_attention(
@@ -54,7 +55,7 @@ def transformer_xl_attention(
     Source: Dai et al., https://arxiv.org/abs/1901.02860; Yang et al.,
       https://arxiv.org/abs/1906.08237; https://kexue.fm/archives/8130
     """
-    check_heads(query, key, value)
+    check_own_heads(query, key, value)
     heads, size = query.shape[-2:]
     distances = key.shape[1] + query.shape[1] - 1
     for name, array, shape in (

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from kexue_jax.position.alibi import alibi_bias, alibi_slopes
 from kexue_jax.position.learned import hierarchical_table, learned
 from kexue_jax.position.recursive import flow
 from kexue_jax.position.t5 import t5_bias, t5_bias_causal
@@ -88,6 +89,21 @@ class FlowPositions(nnx.Module):
         start = self.start[...]
         table = flow(field, start, length=self.length, steps=self.steps)
         return learned(table.astype(start.dtype), positions)
+
+
+class AlibiBias(nnx.Module):
+    """The fixed penalty on distance, steeper from head to head; no parameters."""
+
+    def __init__(self, *, heads: int, head_size: int, rngs: nnx.Rngs):
+        """Takes the slopes of `alibi_slopes`; the rest is not needed."""
+        del head_size, rngs  # nothing is drawn
+        self.heads = heads
+
+    def __call__(
+        self, query_positions: jax.Array, key_positions: jax.Array
+    ) -> jax.Array:
+        """Returns ``[1 or B, N, T, S]`` float32."""
+        return alibi_bias(alibi_slopes(self.heads), query_positions, key_positions)
 
 
 class BucketBias(nnx.Module):

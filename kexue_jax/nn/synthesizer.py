@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from kexue_jax.attention import synthesizer
+from kexue_jax.attention.scored import scored_attention
 from kexue_jax.nn.attention import LECUN_NORMAL
 
 
@@ -250,5 +251,5 @@ class Synthesizer(nnx.Module):
         if self.mixture is not None:
             whole = synthesizer.mixed_scores(parts, self.mixture[...])
         value = self.value(inputs).reshape(*inputs.shape[:2], self.heads, -1)
-        mixed = synthesizer.attend(whole, value, mask, is_causal=is_causal)
+        mixed = scored_attention(whole, value, mask, is_causal=is_causal)
         return self.output(mixed.reshape(*inputs.shape[:2], -1))

@@ -1,6 +1,7 @@
 """Task: the constants of activations, found anew by optimisation."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from kexue_jax.algorithms import activation_constants as constants
@@ -34,18 +35,19 @@ class ActivationConstants(Analysis):
             "constant/squareplus_bound": constants.squareplus_bound_constant(),
         }
         x = np.linspace(-8.0, 8.0, 16001, dtype=np.float32)
-        exact, soft = activations.gelu(x), jax.nn.softplus(x)
+        wide = jnp.asarray(x)
+        exact, soft = activations.gelu(wide), jax.nn.softplus(wide)
         local = constants.gelu_tanh_local_constant()
         linear, cubic = (float(value) for value in both.parameters)
+        nearest = scores["constant/squareplus"]
         forms = {
-            "gelu_tanh": activations.gelu_tanh(x) - exact,
-            "gelu_tanh_local": activations.gelu_tanh(x, cubic=local) - exact,
-            "gelu_sigmoid": activations.gelu_sigmoid(x) - exact,
-            "gelu_minimax": activations.gelu_minimax(x, linear=linear, cubic=cubic)
+            "gelu_tanh": activations.gelu_tanh(wide) - exact,
+            "gelu_tanh_local": activations.gelu_tanh(wide, cubic=local) - exact,
+            "gelu_sigmoid": activations.gelu_sigmoid(wide) - exact,
+            "gelu_minimax": activations.gelu_minimax(wide, linear=linear, cubic=cubic)
             - exact,
-            "squareplus_4": activations.squareplus(x, 4.0) - soft,
-            "squareplus_best": activations.squareplus(x, scores["constant/squareplus"])
-            - soft,
+            "squareplus_4": activations.squareplus(wide, 4.0) - soft,
+            "squareplus_best": activations.squareplus(wide, nearest) - soft,
         }
         errors = {name: np.asarray(change) for name, change in forms.items()}
         scores |= {f"error/{k}": float(np.abs(v).max()) for k, v in errors.items()}

@@ -74,26 +74,25 @@ class GateJacobians(Analysis):
         zero = jnp.zeros((1, 1))
         start = zero if step is gru_step else CellState(zero, zero)
         before, _ = unroll(step, params, start, inputs[:, :-1])
-        kept, shown = before, None
-        if step is not gru_step:
-            kept = before.cell
-            about = jnp.tanh(kept) if step is lstm_step else kept
-            # h = o tanh(c) or r c: the gate of the step before stays as it is.
-            shown = jnp.where(about == 0.0, 0.0, before.hidden / about)
+        now = inputs[:, -1]
+        if step is gru_step:
+            kept = hidden = before
 
-        def after(cell):
-            if step is gru_step:
-                return step(params, cell, inputs[:, -1])[0, 0]
-            about = jnp.tanh(cell) if step is lstm_step else cell
-            return step(params, CellState(cell, shown * about), inputs[:, -1]).cell[
-                0, 0
-            ]
+            def after(state):
+                return step(params, state, now)[0, 0]
+        else:
+            kept, hidden = before
+            squash = jnp.tanh if step is lstm_step else jnp.asarray
+            about = squash(kept)
+            # h = o tanh(c) or r c: the gate of the step before stays as it is.
+            shown = hidden / jnp.where(about == 0.0, 1.0, about)
+
+            def after(state):
+                state = CellState(state, shown * squash(state))
+                return step(params, state, now).cell[0, 0]
 
         whole = jax.grad(after)(kept)[0, 0]
-        hidden = before if step is gru_step else before.hidden
-        inner = jnp.dot(inputs[:, -1], params.inputs) + jnp.dot(
-            hidden, params.recurrent
-        )
+        inner = jnp.dot(now, params.inputs) + jnp.dot(hidden, params.recurrent)
         gate = jax.nn.sigmoid(inner[0, 1])  # forget gate, or share of the new
         return whole, gate if step is lstm_step else 1.0 - gate
 

@@ -3,7 +3,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from kexue_jax.attention.scored import check_heads, scored_attention, scored_weights
+from kexue_jax.attention.protocol import check_own_heads
+from kexue_jax.attention.scored import scored_attention, scored_weights
 from kexue_jax.attention.softmax import softmax_attention
 
 
@@ -25,9 +26,9 @@ def test_causality_and_mask_must_both_keep_a_key():
 def test_masks_and_shapes_that_do_not_fit_are_refused():
     scores = jnp.zeros((1, 1, 3, 4))
     for mask in (jnp.ones((3, 4), bool), jnp.ones((1, 1, 2, 4), bool), scores):
-        with pytest.raises(ValueError, match="mask must be bool"):
+        with pytest.raises(ValueError, match="mask must"):
             scored_weights(scores, mask, is_causal=True)
     with pytest.raises(ValueError, match="scores and value"):
         scored_attention(scores, jnp.zeros((1, 3, 1, 2)))
     with pytest.raises(ValueError, match="query, key, value"):
-        check_heads(jnp.zeros((1, 2, 1, 4)), jnp.zeros((1, 2, 1, 3)), scores)
+        check_own_heads(jnp.zeros((1, 2, 1, 4)), jnp.zeros((1, 2, 1, 3)), scores)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from kexue_jax.attention import synthesizer
+from kexue_jax.attention.scored import scored_attention
 from kexue_jax.attention.softmax import softmax_attention
 
 B, T, N, D, K, L = 2, 5, 3, 6, 4, 8
@@ -21,7 +22,7 @@ def dense_params(keys, longest=L):
 def test_the_average_is_that_of_a_softmax_in_float64(keys):
     scores, value = normal(keys, B, N, T, L), normal(keys, B, L, N, 7)
     mask = jax.random.bernoulli(next(keys), 0.5, (B, 1, T, L))
-    got = synthesizer.attend(scores, value, mask)
+    got = scored_attention(scores, value, mask)
     power = np.exp(np.asarray(scores, np.float64)) * np.asarray(mask)
     total = np.maximum(power.sum(-1, keepdims=True), 1e-300)
     want = np.einsum("bnts,bsnv->btnv", power / total, value)
@@ -50,18 +51,18 @@ def test_one_dense_layer_is_attention_to_frozen_keys(keys):
     query = jnp.einsum("btd,ndk->btnk", features, project)
     key = jnp.broadcast_to(jnp.swapaxes(frozen, 0, 1)[None], (B, T, N, K))
     want = softmax_attention(query, key, value, scale=1.0)
-    got = synthesizer.attend(scores, value)
+    got = scored_attention(scores, value)
     np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-5)
 
 
 def test_random_attention_is_linear_in_its_values_and_knows_its_places(keys):
     scores = synthesizer.random_scores(normal(keys, N, L, L), T)
     one, two = normal(keys, B, T, N, 4), normal(keys, B, T, N, 4)
-    mixed = synthesizer.attend(scores, 2.0 * one - 3.0 * two)
-    want = 2.0 * synthesizer.attend(scores, one) - 3.0 * synthesizer.attend(scores, two)
+    mixed = scored_attention(scores, 2.0 * one - 3.0 * two)
+    want = 2.0 * scored_attention(scores, one) - 3.0 * scored_attention(scores, two)
     np.testing.assert_allclose(mixed, want, rtol=1e-5, atol=1e-5)
-    turned = synthesizer.attend(scores, one[:, ::-1])[:, ::-1]
-    assert float(jnp.max(jnp.abs(turned - synthesizer.attend(scores, one)))) > 0.1
+    turned = scored_attention(scores, one[:, ::-1])[:, ::-1]
+    assert float(jnp.max(jnp.abs(turned - scored_attention(scores, one)))) > 0.1
 
 
 def test_factorized_random_scores_have_the_rank_of_their_factors(keys):
@@ -98,7 +99,7 @@ def test_a_mixture_is_a_weighted_sum_and_trains_its_weights(keys):
 
     def loss(logits):
         return jnp.sum(
-            synthesizer.attend(synthesizer.mixed_scores([one, two], logits), value) ** 2
+            scored_attention(synthesizer.mixed_scores([one, two], logits), value) ** 2
         )
 
     gradient = jax.grad(loss)(logits)
@@ -114,8 +115,8 @@ def test_shorter_inputs_are_longer_ones_with_the_rest_masked(keys, longest):
         lambda x: synthesizer.random_scores(table, x.shape[1]),
         lambda x: synthesizer.dense_scores(x, *params),
     ):
-        whole = synthesizer.attend(make(features), value, seen)[:, :T]
-        short = synthesizer.attend(make(features[:, :T]), value[:, :T])
+        whole = scored_attention(make(features), value, seen)[:, :T]
+        short = scored_attention(make(features[:, :T]), value[:, :T])
         np.testing.assert_allclose(whole, short, rtol=1e-5, atol=1e-6)
 
 
@@ -132,7 +133,7 @@ def test_nothing_of_the_future_reaches_a_causal_output(keys):
             ],
             jnp.zeros(2),
         )
-        return synthesizer.attend(scores, value, is_causal=True)
+        return scored_attention(scores, value, is_causal=True)
 
     for slope in jax.jacrev(out, argnums=(0, 1))(features, value):
         size = np.abs(slope).sum(axis=(0, 2, 3, 4, *range(6, slope.ndim)))
@@ -143,7 +144,7 @@ def test_nothing_of_the_future_reaches_a_causal_output(keys):
 def test_no_visible_place_gives_zeros_with_zero_gradients(keys):
     scores, value = normal(keys, 1, N, T, T), normal(keys, B, T, N, 4)
     nothing = jnp.zeros((1, 1, 1, T), bool)
-    out, pull = jax.vjp(lambda *x: synthesizer.attend(*x, nothing), scores, value)
+    out, pull = jax.vjp(lambda *x: scored_attention(*x, nothing), scores, value)
     assert not out.any()
     assert not any(g.any() for g in pull(jnp.ones_like(out)))
 
@@ -155,7 +156,7 @@ def test_bfloat16_keeps_its_dtype_under_jit(keys):
     @jax.jit
     def out(features, value, params):
         scores = synthesizer.dense_scores(features, *params)
-        return synthesizer.attend(scores, value)
+        return scored_attention(scores, value)
 
     narrow = jax.tree.map(lambda x: x.astype(jnp.bfloat16), (features, value, params))
     got, want = out(*narrow), out(features, value, params)
@@ -179,4 +180,4 @@ def test_what_does_not_fit_is_refused_by_name(keys):
     with pytest.raises(ValueError, match="one for each of scores"):
         synthesizer.mixed_scores([table[None]], jnp.zeros(2))
     with pytest.raises(ValueError, match="scores and value"):
-        synthesizer.attend(table[None], normal(keys, B, T, N, 4))
+        scored_attention(table[None], normal(keys, B, T, N, 4))

@@ -45,6 +45,7 @@ MIXERS = {
             attention=deberta_attention_as_released,
         ),
     ),
+    "alibi": partial(SelfAttention, **SIZES, bias=positions.AlibiBias),
     "t5": partial(
         SelfAttention, **SIZES, bias=partial(positions.BucketBias, buckets=8)
     ),
@@ -91,7 +92,7 @@ def test_gradients_are_finite_and_reach_every_parameter(keys, name):
         assert leaf.any(), path
 
 
-@pytest.mark.parametrize("name", ["shaw", "xl", "deberta", "t5"])
+@pytest.mark.parametrize("name", ["shaw", "xl", "deberta", "alibi", "t5"])
 def test_going_step_by_step_gives_what_the_whole_call_gives(keys, name):
     params, extras, apply = model(keys, MIXERS[name])
     inputs = tokens(keys)
@@ -106,7 +107,7 @@ def test_going_step_by_step_gives_what_the_whole_call_gives(keys, name):
     np.testing.assert_allclose(got, whole, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", [*ADDED, *list(MIXERS)[-5:]])
+@pytest.mark.parametrize("name", [*ADDED, *list(MIXERS)[-6:]])
 def test_with_positions_a_model_of_both_directions_knows_the_order(keys, name):
     plain = partial(SelfAttention, **SIZES)
     mixer = MIXERS.get(name, plain)
