@@ -93,7 +93,7 @@ def test_causal_gradients_are_those_of_the_dense_form_with_a_mask(keys):
 def test_a_query_without_keys_gets_zeros_and_zero_gradients(is_causal, keys):
     nothing = jnp.zeros((1, 1, 1, 20), bool)
     attend = functools.partial(efficient_attention, mask=nothing, is_causal=is_causal)
-    out, pull = jax.vjp(attend, *inputs(keys, 20, 20))
+    out, pull = jax.vjp(jax.jit(attend), *inputs(keys, 20, 20))
     assert not out.any()
     assert not any(g.any() for g in pull(jnp.ones_like(out)))
 
@@ -102,9 +102,9 @@ def test_bfloat16_keeps_its_dtype_under_vmap_and_stays_near_float32(keys):
     q, k, v = (x.astype(jnp.bfloat16) for x in inputs(keys))
     for is_causal in (False, True):
         attend = functools.partial(efficient_attention, is_causal=is_causal)
-        got = jax.vmap(attend)(*(x[None] for x in (q, k, v)))[0]
+        got = jax.jit(jax.vmap(attend))(*(x[None] for x in (q, k, v)))[0]
         assert got.dtype == jnp.bfloat16
-        want = attend(*(x.astype(jnp.float32) for x in (q, k, v)))
+        want = jax.jit(attend)(*(x.astype(jnp.float32) for x in (q, k, v)))
         np.testing.assert_allclose(got.astype(jnp.float32), want, rtol=1e-2, atol=1e-2)
 
 

@@ -106,7 +106,7 @@ def test_taylor_features_are_the_monomials_in_lexical_order(keys):
 
 def test_second_order_features_are_not_repeated():
     # 153 at head size 16, where the tensor power has 273.
-    assert taylor_features(jnp.ones(16)).shape == (153,)
+    assert jax.eval_shape(taylor_features, jnp.ones(16)).shape == (153,)
 
 
 @pytest.mark.parametrize("feature_map", MAPS)
@@ -114,18 +114,17 @@ def test_a_map_keeps_leading_axes_and_is_float32_under_jit_and_grad(feature_map,
     x = pair(keys, size=4, shape=(2, 1, 3))[0].astype(jnp.bfloat16)
     features = jax.tree.leaves(jax.jit(feature_map)(x))
     assert all(f.dtype == jnp.float32 and f.shape[:-1] == (2, 1, 3) for f in features)
-    many = jax.tree.leaves(jax.vmap(feature_map)(x))
+    many = jax.tree.leaves(jax.jit(jax.vmap(feature_map))(x))
     np.testing.assert_allclose(many[0], features[0], rtol=1e-6)
-    for inputs in (x, 0 * x, jnp.bfloat16(30) * x):
-        slope = jax.grad(lambda z: similarity(feature_map, z, x).sum())(inputs)
-        assert slope.dtype == jnp.bfloat16
+    slope = jax.jit(jax.grad(lambda z: similarity(feature_map, z, x).sum()))
+    assert slope(x).dtype == jnp.bfloat16
 
 
 @pytest.mark.parametrize("feature_map", MAPS)
 @pytest.mark.parametrize("size", [0.0, 1.0, 8.0])
 def test_gradients_are_finite_for_equal_and_zero_rows(feature_map, size):
     x = size * jnp.ones((2, 4))
-    slope = jax.grad(lambda z: similarity(feature_map, z, z).sum())(x)
+    slope = jax.jit(jax.grad(lambda z: similarity(feature_map, z, z).sum()))(x)
     assert jnp.isfinite(slope).all()
 
 

@@ -91,7 +91,8 @@ def test_queries_stand_at_the_last_keys(is_causal, t, s, keys):
     mask = jax.random.bernoulli(next(keys), 0.6, (2, 1, 1, s))
     how = dict(feature_map=exp_features, is_causal=is_causal)
     want = slow(q, k, v, mask, **how)
-    got = linear_attention(q, k, v, mask, chunk_size=2, **how)
+    attend = jax.jit(functools.partial(linear_attention, chunk_size=2, **how))
+    got = attend(q, k, v, mask)
     np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-6)
     if is_causal:
         got = linear_attention_parallel(q, k, v, mask, feature_map=exp_features)
@@ -185,7 +186,7 @@ def test_hidden_tokens_change_nothing_whatever_they_hold(feature_map, is_causal,
         return jax.vjp(lambda *x: linear_attention(*x, mask, **how), *arrays)
 
     out, pull = result(q, *longer)
-    want = linear_attention(q, k, v, **how)
+    want = jax.jit(functools.partial(linear_attention, **how))(q, k, v)
     np.testing.assert_allclose(out, want, rtol=1e-5, atol=1e-6)
     grads = pull(jnp.ones_like(out))
     assert all(jnp.isfinite(g).all() for g in grads)
@@ -198,7 +199,7 @@ def test_hidden_tokens_change_nothing_whatever_they_hold(feature_map, is_causal,
 def test_a_query_without_keys_gets_zeros_and_zero_gradients(form, feature_map, keys):
     nothing = jnp.zeros((1, 1, 1, 7), bool)
     attend = functools.partial(form, feature_map=feature_map)
-    out, pull = jax.vjp(lambda *x: attend(*x, nothing), *inputs(keys))
+    out, pull = jax.vjp(jax.jit(lambda *x: attend(*x, nothing)), *inputs(keys))
     assert not out.any()
     grads = pull(jnp.ones_like(out))
     assert all(jnp.isfinite(g).all() and not g.any() for g in grads)
@@ -214,7 +215,7 @@ def test_tiny_similarities_keep_their_gradients(size, keys):
 
         return linear_attention(query, k, v, feature_map=feature_map)
 
-    slope = jax.jacrev(attend)
+    slope = jax.jit(jax.jacrev(attend))
     want = slope(q, jnp.float32(1.0))
     np.testing.assert_allclose(slope(q, jnp.float32(size)), want, rtol=1e-4, atol=1e-5)
 
@@ -321,9 +322,9 @@ def test_bfloat16_stays_near_float32_under_vmap_and_keeps_its_dtype(feature_map,
         attend = functools.partial(
             linear_attention, feature_map=feature_map, is_causal=is_causal, chunk_size=3
         )
-        got = jax.vmap(attend)(*half)[0]
+        got = jax.jit(jax.vmap(attend))(*half)[0]
         assert got.dtype == jnp.bfloat16
-        want = attend(*(x[0].astype(jnp.float32) for x in half))
+        want = jax.jit(attend)(*(x[0].astype(jnp.float32) for x in half))
         np.testing.assert_allclose(got.astype(jnp.float32), want, rtol=1e-2, atol=1e-2)
 
 

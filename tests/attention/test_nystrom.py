@@ -150,7 +150,7 @@ def test_equal_keys_give_the_mean_of_the_values_from_the_first_iterate(keys):
 def test_equal_queries_give_softmax_attention_and_finite_gradients(keys):
     q, k, v = inputs(keys)
     q = jnp.broadcast_to(q[:, :1], q.shape)
-    attend = functools.partial(nystrom_attention, landmarks=4, iterations=8)
+    attend = jax.jit(functools.partial(nystrom_attention, landmarks=4, iterations=8))
     out, pull = jax.vjp(attend, q, k, v)
     np.testing.assert_allclose(out, softmax_attention(q, k, v), rtol=1e-3, atol=1e-4)
     assert all(jnp.isfinite(g).all() for g in pull(jnp.ones_like(out)))
@@ -274,7 +274,7 @@ def test_the_convolution_is_added_to_the_attention_and_hidden_values_not(
 @pytest.mark.parametrize("attend", [nystrom_attention, landmark_attention])
 def test_without_visible_tokens_there_are_zeros_and_zero_gradients(attend, keys):
     nothing = jnp.zeros((1, 1, 1, 12), bool)
-    attend = functools.partial(attend, mask=nothing, landmarks=4)
+    attend = jax.jit(functools.partial(attend, mask=nothing, landmarks=4))
     out, pull = jax.vjp(attend, *inputs(keys))
     assert not out.any()
     assert not any(g.any() for g in pull(jnp.ones_like(out)))
@@ -290,9 +290,9 @@ def test_bfloat16_keeps_its_dtype_under_vmap_and_stays_near_float32(keys):
     attend = functools.partial(
         nystrom_attention, landmarks=4, convolution=jnp.ones((2, 3), jnp.bfloat16)
     )
-    got = jax.vmap(attend)(*(x[None] for x in (q, k, v)))[0]
+    got = jax.jit(jax.vmap(attend))(*(x[None] for x in (q, k, v)))[0]
     assert got.dtype == jnp.bfloat16
-    want = attend(*(x.astype(jnp.float32) for x in (q, k, v)))
+    want = jax.jit(attend)(*(x.astype(jnp.float32) for x in (q, k, v)))
     np.testing.assert_allclose(got.astype(jnp.float32), want, rtol=1e-2, atol=1e-2)
 
 
