@@ -120,5 +120,5 @@ def test_disagreeing_shapes_and_masks_are_refused(keys, attend):
     q, k, v = inputs(keys)
     with pytest.raises(ValueError, match="query, key, value"):
         attend(q, k[:1], v)
-    with pytest.raises(ValueError, match="mask must be bool"):
+    with pytest.raises(ValueError, match="mask must"):
         attend(q, k, v, jnp.ones((4, 4), bool))
