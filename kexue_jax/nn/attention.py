@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from kexue_jax.attention.softmax import softmax_attention
+from kexue_jax.position.compatibility import check_compatible
 
 LECUN_NORMAL = nnx.initializers.lecun_normal()  # as in nnx.Linear
 
@@ -85,7 +86,8 @@ class SelfAttention(nnx.Module):
           rngs: where the initial weights come from; it is not kept.
 
         Raises:
-          ValueError: if the heads do not divide, or `attention` takes no bias.
+          ValueError: if the heads do not divide, or `attention` cannot honour the
+            position or the bias.
         """
         self.heads, self.head_size = heads, head_size
         self.key_heads = heads if key_heads is None else key_heads
@@ -104,6 +106,9 @@ class SelfAttention(nnx.Module):
         self.bias = built(bias, **sizes)
         takes = inspect.signature(self.attention).parameters
         self.takes_positions = {"query_positions", "key_positions"} <= set(takes)
+        for technique in (position, bias):
+            if technique is not None:
+                check_compatible(technique, attention)
         if bias is not None and "bias" not in takes:
             raise ValueError(f"attention {attention!r} takes no bias, got {bias!r}")
         self.qk_norm = (

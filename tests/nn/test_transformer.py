@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
+from kexue_jax.attention.linear import linear_attention
 from kexue_jax.attention.softmax import softmax_attention
 from kexue_jax.nn.attention import SelfAttention
 from kexue_jax.nn.dropout import dropout
@@ -304,6 +305,8 @@ def test_what_cannot_be_combined_is_refused_when_it_is_made(keys):
 
     with pytest.raises(ValueError, match="takes no bias"):
         transformer(keys, attention=takes_none, bias=distance_bias)
+    with pytest.raises(ValueError, match="rotary does not go with linear_attention"):
+        transformer(keys, attention=linear_attention, position=rotary)
     with pytest.raises(ValueError, match="key_heads must divide 2"):
         transformer(keys, key_heads=3)
     params, extras, apply = transformer(keys, is_causal=False)
