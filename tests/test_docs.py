@@ -12,6 +12,7 @@ from absl import flags
 
 from experiments import check, command_line, configs, run, runner
 from experiments.objects import make_objects
+from kexue_jax.position.compatibility import PLACES
 from kexue_jax.train.checkpoint import Checkpoints
 from kexue_jax.train.loop import fit
 from kexue_jax.train.options import Options
@@ -172,3 +173,11 @@ def test_every_exit_code_and_field_that_the_pages_name_is_that_of_the_code():
     rows = re.search(r"\| entry \| effect \|\n(.*?)\n\n", table, re.S)
     first = "".join(row.split("|")[1] for row in rows[1].split("\n"))
     assert set(re.findall(r"`(\w+)`", first)) <= fields
+
+
+def test_the_page_of_positions_says_where_each_of_them_acts():
+    text = (ROOT / "docs/attention.md").read_text("utf-8").split("## Positions")[1]
+    found = {}
+    for names, place in re.findall(r"^\| (`.*`) \| (\w+) \|$", text, re.M):
+        found |= dict.fromkeys(re.findall(r"`(\w+)`", names), place)
+    assert found == PLACES
