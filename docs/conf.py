@@ -23,3 +23,18 @@ autodoc_member_order = "bysource"
 napoleon_numpy_docstring = False
 napoleon_use_rtype = False
 napoleon_custom_sections = ["Numerics", "Source", "Run"]
+napoleon_use_ivar = True
+
+
+def own_sections(app, what, name, obj, options, lines):
+    """Turns ``Source: text`` into a section with its text below, before napoleon."""
+    del app, what, name, obj, options  # of no interest
+    for place in range(len(lines) - 1, -1, -1):
+        head, colon, text = lines[place].partition(": ")
+        if head in napoleon_custom_sections and colon:
+            lines[place : place + 1] = ["", f"{head}:", f"  {text}"]
+
+
+def setup(app):
+    """Connects what this file adds; napoleon listens with priority 500."""
+    app.connect("autodoc-process-docstring", own_sections, priority=400)
