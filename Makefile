@@ -16,7 +16,7 @@ test: $(READY) ## Set up, then all tests that are not marked slow or peer.
 test-all: $(READY) ## All tests but those of other libraries; takes long.
 	$(PYTEST) -n 2 -m "not peer"
 peers: $(READY) ## Tests against other libraries, which it installs.
-	$(IN)/pip install -q -c constraints.txt -e '.[peer]'
+	$(IN)/pip install -q -c constraints.txt -e '.[peer,peer-torch]'
 	$(PYTEST) -m peer
 reliability: $(READY) ## The reliability scorecard, with its figures.
 	$(PYTEST) -n 2 tests/reliability -m reliability

@@ -6,10 +6,13 @@ import numpy as np
 import pytest
 
 from kexue_jax.attention.deberta import deberta_attention_as_released
+from kexue_jax.attention.feature_maps import exp_features
 from kexue_jax.nn import positions, relative, synthesizer
 from kexue_jax.nn.attention import SelfAttention
 from kexue_jax.nn.functional import functional
+from kexue_jax.nn.linear_attention import LinearSelfAttention, RandomFeatures
 from kexue_jax.nn.transformer import Transformer
+from kexue_jax.position.rotary import rotary
 
 LENGTH, VOCABULARY = 8, 11
 RANDOM = synthesizer.RandomScores
@@ -29,6 +32,16 @@ MIXERS = {
     name: partial(synthesizer.Synthesizer, **SIZES, length=LENGTH, scores=scores)
     for name, scores in SCORES.items()
 } | {
+    "linear": partial(LinearSelfAttention, **SIZES),
+    "linear, rotated": partial(
+        LinearSelfAttention, **SIZES, feature_map=exp_features, rotate=rotary
+    ),
+    "random features": partial(
+        LinearSelfAttention,
+        **SIZES,
+        scale=0.5,
+        feature_map=partial(RandomFeatures, features=6),
+    ),
     "shaw": partial(
         SelfAttention, **SIZES, attention=partial(relative.ShawAttention, clip=2)
     ),
@@ -50,6 +63,8 @@ MIXERS = {
         SelfAttention, **SIZES, bias=partial(positions.BucketBias, buckets=8)
     ),
 }
+STEPPING = ["shaw", "xl", "deberta", "alibi", "t5"]
+STEPPING += ["linear", "linear, rotated", "random features"]
 ADDED = {
     "learned": partial(positions.LearnedPositions, length=LENGTH),
     "hierarchical": partial(positions.HierarchicalPositions, length=3),
@@ -92,7 +107,7 @@ def test_gradients_are_finite_and_reach_every_parameter(keys, name):
         assert leaf.any(), path
 
 
-@pytest.mark.parametrize("name", ["shaw", "xl", "deberta", "alibi", "t5"])
+@pytest.mark.parametrize("name", STEPPING)
 def test_going_step_by_step_gives_what_the_whole_call_gives(keys, name):
     params, extras, apply = model(keys, MIXERS[name])
     inputs = tokens(keys)
@@ -131,6 +146,15 @@ def test_a_fixed_table_is_no_parameter_and_stays_as_it_was_drawn(keys):
     _, after = apply(params, extras, tokens(keys))
     for old, new in zip(*map(jax.tree.leaves, (extras, after)), strict=True):
         np.testing.assert_array_equal(old, new)
+
+
+def test_the_state_of_linear_attention_does_not_grow_with_the_length(keys):
+    params, extras, apply = model(keys, MIXERS["random features"])
+    few, many = (
+        apply(params, extras, method="empty_cache", batch=2, length=length)[0]
+        for length in (4, 400)
+    )
+    assert jax.tree.map(jnp.shape, few) == jax.tree.map(jnp.shape, many)
 
 
 def count(keys, scores, features=8, length=LENGTH):
