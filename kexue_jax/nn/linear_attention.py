@@ -10,7 +10,6 @@ from flax import nnx
 
 from kexue_jax.attention.feature_maps import elu_plus_one
 from kexue_jax.attention.linear import (
-    LinearState,
     linear_attention,
     linear_attention_init,
     linear_attention_step,
@@ -120,10 +119,8 @@ class LinearSelfAttention(SelfAttention):
         )
         return self.output(mixed.reshape(*inputs.shape[:2], -1))
 
-    def empty_cache(
-        self, batch: int, length: int, dtype: Any = jnp.float32
-    ) -> LinearState:
-        """Returns the state before the first place, the same for any `length`."""
+    def empty_cache(self, batch: int, length: int, dtype: Any = jnp.float32) -> Any:
+        """Returns a `LinearState` before the first place, for any `length`."""
         del length, dtype  # sums are float32 and know no greatest length
         return linear_attention_init(
             batch=batch,
@@ -132,14 +129,12 @@ class LinearSelfAttention(SelfAttention):
             feature_map=self.feature_map,
         )
 
-    def step(
-        self, inputs: jax.Array, cache: LinearState
-    ) -> tuple[jax.Array, LinearState]:
+    def step(self, inputs: jax.Array, cache: Any) -> tuple[jax.Array, Any]:
         """Returns what the whole call gives at the next places, and the state.
 
         Args:
           inputs: ``[B, T, D]``, the T places that follow.
-          cache: of `empty_cache` or the step before.
+          cache: a `LinearState`, of `empty_cache` or the step before.
         """
         step = functools.partial(linear_attention_step, cache, **self._options())
         cache, mixed = step(*self._projected(inputs, None))
