@@ -169,6 +169,7 @@ def test_the_entropy_falls_with_the_power_by_the_variance(keys):
         np.testing.assert_allclose(slope(power), want, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_gradients_are_those_of_finite_differences_in_float64(keys):
     with jax.enable_x64(True):
         logits = jnp.asarray(np.random.default_rng(0).normal(size=(2, 7)) * 2.0)

@@ -180,6 +180,7 @@ def test_unrolling_is_one_step_after_another(keys, step):
     )
 
 
+@pytest.mark.slow
 @every
 def test_padding_freezes_the_state_whatever_it_holds(keys, step):
     params, inputs = weights(keys, step), normal(keys, (2, 5, 3))
@@ -207,6 +208,7 @@ def test_padding_freezes_the_state_whatever_it_holds(keys, step):
     jax.tree.map(lambda s: np.testing.assert_array_equal(s[1, 2], s[1, 4]), states)
 
 
+@pytest.mark.slow
 @every
 def test_states_stay_float32_with_bfloat16_weights_and_inputs(keys, step):
     params = jax.tree.map(lambda p: p.astype(jnp.bfloat16), weights(keys, step))

@@ -135,6 +135,7 @@ def random_weights(keys, gates, size):
     return Weights(*(normal(keys, shape) for shape in shapes))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("step", "gates"),
     [(simple_step, 1), (gru_step, 3), (lstm_step, 4), (reset_last_step, 3)],

@@ -58,6 +58,7 @@ def test_values_are_the_polynomial_and_positive(order):
     np.testing.assert_allclose(logs, np.log(want), rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("order", [2, 10, 40])
 def test_values_are_positive_also_where_the_sum_cancels_or_overflows(order):
     limits = np.finfo(np.float32)

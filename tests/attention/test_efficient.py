@@ -67,6 +67,7 @@ def test_a_large_last_key_changes_nothing_before_it(keys):
         assert jnp.isfinite(after).all()
 
 
+@pytest.mark.slow
 def test_causal_gradients_are_those_of_the_dense_form_with_a_mask(keys):
     q, k, v = inputs(keys, 19, 19)
     mask = jnp.ones((2, 1, 1, 19), bool).at[0, ..., :2].set(False)

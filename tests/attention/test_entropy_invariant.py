@@ -105,6 +105,7 @@ def test_a_floor_at_the_base_only_sharpens_what_is_longer():
     np.testing.assert_allclose(got, want, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_matching_key_keeps_its_share_among_any_number_of_others(keys):
     usual, scaled = [], []
     for length in (64, 512, 4096):

@@ -172,6 +172,7 @@ def test_the_size_of_keys_and_queries_may_be_anything_for_exp_features(is_causal
     np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("is_causal", [False, True])
 @pytest.mark.parametrize("feature_map", [elu_plus_one, exp_features])
 def test_hidden_tokens_change_nothing_whatever_they_hold(feature_map, is_causal, keys):
@@ -194,6 +195,7 @@ def test_hidden_tokens_change_nothing_whatever_they_hold(feature_map, is_causal,
     assert not grads[2][:, :2].any()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", [linear_attention, *FORMS])
 @pytest.mark.parametrize("feature_map", [elu_plus_one, exp_features])
 def test_a_query_without_keys_gets_zeros_and_zero_gradients(form, feature_map, keys):
@@ -288,6 +290,7 @@ def test_second_order_features_give_taylor_softmax_attention(keys):
         np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_the_rank_of_the_matrix_is_the_number_of_features_unless_it_is_causal(keys):
     q, k = (jax.random.normal(next(keys), (1, 32, 1, 4)) for _ in range(2))
     each = jnp.eye(32)[None, :, None]

@@ -66,6 +66,7 @@ def test_blocks_give_what_the_mask_gives(keys, t, s, radius, block, is_causal):
     assert_same(keys, arrays, sparse, dense_local(radius, is_causal))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", [(2, 1, 1, 13), (1, 2, 13, 13), (2, 2, 13, 1)])
 def test_blocks_honour_masks_of_any_shape(keys, shape):
     arrays = inputs(keys, 13, 13)
@@ -113,6 +114,7 @@ def test_no_array_of_the_compiled_form_is_as_large_as_the_scores():
     assert first < 4 * 4096**2 / 8
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("t", "s", "rate", "is_causal"),
     [
@@ -133,6 +135,7 @@ def test_dealing_out_gives_what_the_mask_gives(keys, t, s, rate, is_causal):
     assert_same(keys, inputs(keys, t, s, heads=4), sparse, dense)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", [(2, 1, 1, 11), (1, 2, 8, 11), (2, 2, 8, 1)])
 def test_dealing_out_honours_masks_of_any_shape(keys, shape):
     arrays = inputs(keys, 8, 11)

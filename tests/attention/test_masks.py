@@ -158,6 +158,7 @@ def test_rows_of_padding_see_nothing():
     assert mask[1].all()
 
 
+@pytest.mark.slow
 def test_a_block_sees_its_neighbours_the_global_and_some_drawn_blocks():
     mask = plain(masks.block_sparse_mask(43, jax.random.key(0), block=4))
     assert mask.shape == (43, 43)
@@ -178,6 +179,7 @@ def test_blocks_are_drawn_from_the_key_alone():
     assert (draw[0] != draw[2]).any()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "make",
     [

@@ -127,6 +127,7 @@ def test_as_many_landmarks_as_tokens_are_softmax_attention(keys):
     np.testing.assert_array_equal(nystrom_attention(q, k, v, landmarks=64), want)
 
 
+@pytest.mark.slow
 def test_the_three_matrices_of_all_tokens_need_enough_iterations(keys):
     q, k, v = inputs(keys, 8, 8)
     q = q + 8 * k  # a heavy diagonal, hence easily inverted
@@ -204,6 +205,7 @@ def test_rows_of_the_matrix_sum_to_one_only_without_the_middle_or_once_inverted(
     np.testing.assert_allclose(plain, 1.0, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_smooth_sequences_need_the_middle_matrix():
     # A stationary walk of 512 tokens: 0.019 with the matrix and 0.15 without it.
     rng = np.random.default_rng(0)

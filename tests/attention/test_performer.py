@@ -95,6 +95,7 @@ def test_rows_are_orthogonal_in_blocks_and_have_the_norms_asked_for(keys):
         np.testing.assert_allclose(block @ block.T, want, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_directions_are_uniform_and_norms_are_chi(orthogonal):
     rows = np.float64(orthogonal[:4000])
     norms = np.linalg.norm(rows, axis=-1).ravel()
@@ -104,6 +105,7 @@ def test_directions_are_uniform_and_norms_are_chi(orthogonal):
         assert scipy.stats.kstest(rows[:, i, i], scipy.stats.norm.cdf).pvalue > 1e-3
 
 
+@pytest.mark.slow
 def test_stratified_norms_stand_at_even_steps_of_the_chi_distribution(keys):
     for count, size in ((7, 16), (256, 64), (5, 1)):
         got = np.sort(stratified_norms(next(keys), count, size))
@@ -114,6 +116,7 @@ def test_stratified_norms_stand_at_even_steps_of_the_chi_distribution(keys):
     assert (jnp.diff(shuffled) < 0).any()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("features", FEATURES)
 @pytest.mark.parametrize("kind", ["orthogonal", "iid"])
 def test_estimates_have_no_bias_in_either_direction(features, kind, request):
@@ -207,6 +210,7 @@ def test_is_attention_by_the_products_of_features(features, is_causal, keys):
     np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("is_causal", [False, True])
 def test_many_features_of_small_inputs_are_near_softmax_attention(is_causal, keys):
     q, k, v = inputs(keys, size=0.3)
@@ -216,6 +220,7 @@ def test_many_features_of_small_inputs_are_near_softmax_attention(is_causal, key
     np.testing.assert_allclose(got, softmax_attention(q, k, v, mask), atol=0.01)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("features", FEATURES)
 def test_the_last_key_changes_no_earlier_output_however_large_it_is(features, keys):
     q, k, v = inputs(keys, size=1.0)
@@ -231,6 +236,7 @@ def test_the_last_key_changes_no_earlier_output_however_large_it_is(features, ke
         np.testing.assert_array_equal(after[:, :-1], before[:, :-1])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [1.0, 2.0, 3.0])
 def test_attention_of_long_vectors_does_not_become_uniform(size, keys):
     # Features with a constant added: within 5e-15 of the mean at size 3.
@@ -240,6 +246,7 @@ def test_attention_of_long_vectors_does_not_become_uniform(size, keys):
     assert jnp.linalg.norm(got - v.mean(1, keepdims=True) / size) > 0.25 * 64
 
 
+@pytest.mark.slow
 def test_a_vector_added_to_all_keys_changes_the_estimate_but_not_softmax(keys):
     q, k, v = inputs(keys, size=1.0)
     rows = orthogonal_projection(next(keys), features=8, head_size=4)
@@ -250,6 +257,7 @@ def test_a_vector_added_to_all_keys_changes_the_estimate_but_not_softmax(keys):
     assert jnp.abs(attend(q, moved, v) - attend(q, k, v)).max() > 0.05
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("features", FEATURES)
 @pytest.mark.parametrize("is_causal", [False, True])
 def test_gradients_are_finite_and_right_with_a_hidden_key(features, is_causal, keys):

@@ -84,6 +84,7 @@ def test_causality_and_mask_are_both_honoured(keys, attend):
     np.testing.assert_allclose(later[:, :2], before[:, :2], rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 @every
 def test_jit_vmap_and_bfloat16_leave_it_what_it_is(keys, attend):
     q, k, v = inputs(keys)

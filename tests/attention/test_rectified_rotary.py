@@ -57,6 +57,7 @@ def test_every_pair_is_rotated_by_its_rectified_distance(keys, is_causal, t, s):
     np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rotate", [rotary, rotary_halves])
 def test_a_window_as_long_as_the_input_changes_nothing(keys, rotate):
     q, k, v = inputs(keys)

@@ -85,6 +85,7 @@ def test_tables_of_another_shape_are_refused_by_name(keys):
         )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("t", "s"), [(1, 1), (4, 4), (16, 16)])
 @pytest.mark.parametrize("heads", [1, 2])
 def test_bfloat16_runs_at_every_length_with_its_gradients(keys, t, s, heads):

@@ -106,6 +106,7 @@ def test_a_mixture_is_a_weighted_sum_and_trains_its_weights(keys):
     assert abs(float(gradient.sum())) < 1e-4 < float(jnp.max(jnp.abs(gradient)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("longest", [T, L])
 def test_shorter_inputs_are_longer_ones_with_the_rest_masked(keys, longest):
     table, params = normal(keys, N, L, L), dense_params(keys)

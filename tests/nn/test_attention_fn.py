@@ -42,6 +42,7 @@ def test_the_layer_of_flax_gives_what_it_gives_without(keys, name):
     np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_the_layer_of_flax_decodes_through_it(keys):
     x = jax.random.normal(next(keys), (2, 4, 8))
     model = layer(attention_fn(softmax_attention), decode=True)
@@ -51,6 +52,7 @@ def test_the_layer_of_flax_decodes_through_it(keys):
     np.testing.assert_allclose(jnp.stack(steps, 1), whole, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("batch", [(), (2, 3)])
 def test_batch_axes_may_be_none_or_many(keys, batch):
     q, k, v = inputs(keys, *batch, 5)

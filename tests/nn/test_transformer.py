@@ -199,12 +199,15 @@ def test_dropout_keeps_the_mean_and_drops_the_given_share(keys):
 @pytest.mark.parametrize(
     "options",
     [
-        dict(position=rotary, qk_norm=True),
-        dict(key_heads=1),
-        dict(bias=distance_bias),
-        dict(norm_last=True, norm=nnx.LayerNorm),
+        pytest.param(dict(position=rotary, qk_norm=True), id="rotary"),
+        pytest.param(dict(key_heads=1), id="shared keys", marks=pytest.mark.slow),
+        pytest.param(dict(bias=distance_bias), id="bias", marks=pytest.mark.slow),
+        pytest.param(
+            dict(norm_last=True, norm=nnx.LayerNorm),
+            id="norm last",
+            marks=pytest.mark.slow,
+        ),
     ],
-    ids=["rotary", "shared keys", "bias", "norm last"],
 )
 def test_going_step_by_step_gives_what_the_whole_call_gives(keys, options):
     params, extras, apply = transformer(keys, **options)

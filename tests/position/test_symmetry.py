@@ -130,6 +130,7 @@ def test_without_positions_attention_is_blind_to_order(keys):
     assert moved_by(functools.partial(with_bias, 0.0), keys, ORDER) < 1e-6
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("network", RELATIVE + ABSOLUTE)
 def test_every_position_breaks_the_symmetry(keys, network):
     assert moved_by(network, keys, ORDER) > 1e-3
