@@ -58,7 +58,11 @@ def get_config(variant="dense"):
     task = dict(
         make=f"{room}.tasks.token_prediction:TokenPrediction",
         data=dict(
-            make=f"{room}.data.lookup:lookup", names=names, contents=32, batch=64
+            make=f"{room}.data.lookup:lookup",
+            names=names,
+            contents=32,
+            batch=64,
+            held_out=1024,
         ),
         model=model,
     )

@@ -61,7 +61,7 @@ def test_the_speed_in_a_row_is_that_of_steps_also_if_many_rows_are_read_at_once(
     tmp_path, monkeypatch
 ):
     monkeypatch.setattr(loop, "LONG", 60.0)
-    run(tmp_path, Counting(before=lambda number: time.sleep(0.005)))
+    run(tmp_path, Counting(before=lambda number: time.sleep(0.005)), prefetch=2)
     rows = read_rows(tmp_path / "timing.jsonl")
     rates = [row["steps_per_second"] for row in rows if row["step"] > 0]
     assert len(rates) == 50
