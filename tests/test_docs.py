@@ -1,6 +1,7 @@
 """What the pages say is true of the code: examples run, commands and links exist."""
 
 import importlib
+import inspect
 import re
 import shlex
 from pathlib import Path
@@ -12,7 +13,9 @@ from absl import flags
 
 from experiments import check, command_line, configs, run, runner
 from experiments.objects import make_objects
+from kexue_jax import attention
 from kexue_jax.position.compatibility import PLACES
+from kexue_jax.position.rotary import rotary
 from kexue_jax.train.checkpoint import Checkpoints
 from kexue_jax.train.loop import fit
 from kexue_jax.train.options import Options
@@ -181,3 +184,52 @@ def test_the_page_of_positions_says_where_each_of_them_acts():
     for names, place in re.findall(r"^\| (`.*`) \| (\w+) \|$", text, re.M):
         found |= dict.fromkeys(re.findall(r"`(\w+)`", names), place)
     assert found == PLACES
+
+
+def attention_rows():
+    """Names in the first column of the table of attention, and its other cells."""
+    text = (ROOT / "docs/attention.md").read_text("utf-8").split("## In Flax")[0]
+    for names, *cells in re.findall(
+        r"^\| (`.+?) \| .+? \| (.+?) \| (.+?) \| (.+?) \| .+? \|$", text, re.M
+    ):
+        for name in re.findall(r"`(\w+)`", names):
+            yield pytest.param(name, *cells, id=name)
+
+
+@pytest.mark.parametrize(("name", "masks", "causal", "bias"), [*attention_rows()])
+def test_the_page_of_attention_says_what_each_function_can_do(
+    name, masks, causal, bias
+):
+    function = getattr(attention, name)
+    parameters = inspect.signature(function).parameters
+    assert ("bias" in parameters) == (bias == "yes")
+    assert "is_causal" in parameters
+    assert masks in ("any", "of keys")
+    if not {"query", "key"} <= set(parameters):
+        return  # it takes scores
+    query = jax.numpy.ones((1, 4, 2, 4))
+    own = {
+        "is_causal": True,
+        "window": 2,
+        "rate": 2,
+        "radius": 2,
+        "key_table": jax.numpy.ones((3, 4)),
+        "content_bias": jax.numpy.ones((2, 4)),
+        "position_bias": jax.numpy.ones((2, 4)),
+        "relative_key": jax.numpy.ones((7 if "xl" in name else 4, 2, 4)),
+        "relative_query": jax.numpy.ones((4, 2, 4)),
+        "rotate": rotary,
+        "projection": jax.numpy.ones((4, 4)),
+    }
+    options = {k: v for k, v in own.items() if k in parameters}
+    whole = jax.numpy.tri(4, dtype=bool)[None, None]
+    if causal == "no":
+        with pytest.raises(ValueError, match="causal"):
+            function(query, query, query, **options)
+        options["is_causal"] = False
+    assert function(query, query, query, **options).shape == query.shape
+    if masks == "any":
+        assert function(query, query, query, whole, **options).shape == query.shape
+    else:
+        with pytest.raises(ValueError, match="mask"):
+            function(query, query, query, whole, **options)
