@@ -110,9 +110,17 @@ class LinearSelfAttention(SelfAttention):
           inputs: ``[B, T, D]``.
           mask: of keys, bool ``[B or 1, N or 1, 1, T]``; True keeps a key.
           is_causal: whether a place sees itself and those before alone.
-          positions: must be 0, 1, 2, ..., where `rotate` puts them.
+          positions: must be None where `rotate` turns features, which it does at
+            0, 1, 2, ...; without it nothing depends on them.
+
+        Raises:
+          ValueError: if there are `positions` that `rotate` would not see.
         """
-        del positions  # see above
+        if positions is not None and self.rotate is not None:
+            raise ValueError(
+                "features are rotated at 0, 1, 2, ...: positions must be None, "
+                f"got an array of shape {positions.shape}"
+            )
         projected = self._projected(inputs, None)
         mixed = linear_attention(
             *projected, mask, is_causal=is_causal, **self._options()

@@ -190,6 +190,8 @@ class Transformer(nnx.Module):
     def _embedded(self, tokens, positions):
         stream = self.embedding[...][tokens] * self.scale
         if self.position is not None:
+            if positions is None:
+                positions = jnp.arange(tokens.shape[1])
             added = self.position(positions)
             stream = stream + jnp.expand_dims(added, range(stream.ndim - added.ndim))
         return stream
@@ -213,7 +215,8 @@ class Transformer(nnx.Module):
 
         Args:
           tokens: ``[B, T]`` integers in ``[0, V)``.
-          positions: ``[T]`` or ``[B, T]``; default 0, 1, 2, ...
+          positions: ``[T]`` or ``[B, T]``; default 0, 1, 2, ... Mixers that know no
+            others refuse them.
           train: whether to drop features; needs `rng` unless the rate is 0.
           rng: a key, read in training alone.
           beside: what the `mask` of the constructor is called with.
@@ -233,8 +236,6 @@ class Transformer(nnx.Module):
         if beside and self.mask is None:
             raise ValueError(f"no mask is made of {', '.join(sorted(beside))}")
         keys = _keys(rng if train else None, 1 + len(self.blocks))
-        if positions is None:
-            positions = jnp.arange(tokens.shape[1])
         stream = self._embedded(tokens, positions)
         stream = dropout(stream, rate=self.dropout_rate, rng=next(keys))
         mask = None if self.mask is None else self.mask(**beside)

@@ -41,15 +41,12 @@ FEATURE_MAP = (
     "a rotation before its feature map is not relative; pass it to the attention, "
     "which turns the features"
 )
-NO_QUERY_KEY = "it has no product of queries and keys to turn"
 
 REFUSALS = {
     "linear_attention": {"bias": NO_MATRIX, "rotation": FEATURE_MAP},
     "efficient_attention": {"bias": NO_MATRIX, "rotation": FEATURE_MAP},
     "performer_attention": {"bias": NO_MATRIX},
     "nystrom_attention": {"bias": NO_MATRIX},
-    "dense_synthesizer_attention": {"rotation": NO_QUERY_KEY},
-    "random_synthesizer_attention": {"rotation": NO_QUERY_KEY},
     "shaw_attention": {"bias": OWN, "rotation": OWN},
     "transformer_xl_attention": {"bias": OWN, "rotation": OWN},
     "deberta_attention": {"bias": OWN, "rotation": OWN},

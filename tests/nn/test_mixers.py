@@ -196,3 +196,23 @@ def test_inputs_beyond_the_greatest_length_are_refused(keys):
         model(keys, partial(synthesizer.Synthesizer, **SIZES, length=8, scores=()))
     with pytest.raises(ValueError, match="high must divide"):
         count(keys, partial(synthesizer.FactorizedDenseScores, high=3))
+
+
+@pytest.mark.parametrize("name", ["linear, rotated", "random"])
+def test_positions_that_a_mixer_cannot_honour_are_refused(keys, name):
+    params, extras, apply = model(keys, MIXERS[name])
+    with pytest.raises(ValueError, match=r"positions must be None, got .*\(8,\)"):
+        apply(params, extras, tokens(keys), positions=jnp.arange(LENGTH) + 1)
+
+
+def test_positions_of_a_model_whose_mixer_has_none_are_added_to_its_embeddings(keys):
+    params, extras, apply = model(
+        keys, MIXERS["linear"], position=partial(positions.LearnedPositions, length=20)
+    )
+    inputs = tokens(keys)
+    plain, at_zero, later = (
+        apply(params, extras, inputs, positions=where)[0]
+        for where in (None, jnp.arange(LENGTH), jnp.arange(LENGTH) + 5)
+    )
+    np.testing.assert_array_equal(plain, at_zero)
+    assert jnp.abs(later - plain).max() > 1e-3
