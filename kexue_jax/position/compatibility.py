@@ -53,8 +53,14 @@ REFUSALS = {
     "deberta_attention_as_released": {"bias": OWN, "rotation": OWN},
     "rectified_rotary_attention": {"bias": OWN, "rotation": OWN},
     "leaky_rectified_rotary_attention": {"bias": OWN, "rotation": OWN},
+    "ShawAttention": {"bias": OWN, "rotation": OWN},
+    "TransformerXLAttention": {"bias": OWN, "rotation": OWN},
+    "DebertaAttention": {"bias": OWN, "rotation": OWN},
 }
-"""What an attention cannot take, and why; those that are not here take everything."""
+"""What an attention cannot take, and why; those that are not here take everything.
+
+Names with capitals are the modules of `kexue_jax.nn.relative`.
+"""
 
 
 def check_compatible(
@@ -75,6 +81,15 @@ def check_compatible(
     reason = refusals.get(PLACES.get(position_name, ""))
     if reason is not None:
         raise ValueError(f"{position_name} does not go with {attention_name}: {reason}")
+
+
+def has_own_positions(attention: Callable[..., Any]) -> bool:
+    """Returns whether an attention counts distances itself, from 0, 1, 2, ...
+
+    Args:
+      attention: as in `check_compatible`.
+    """
+    return REFUSALS.get(_name(attention), {}).get("rotation") == OWN
 
 
 def _name(function):

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 
 from kexue_jax.attention.deberta import deberta_attention_as_released
 from kexue_jax.attention.feature_maps import exp_features
@@ -198,11 +199,21 @@ def test_inputs_beyond_the_greatest_length_are_refused(keys):
         count(keys, partial(synthesizer.FactorizedDenseScores, high=3))
 
 
-@pytest.mark.parametrize("name", ["linear, rotated", "random"])
+@pytest.mark.parametrize("name", ["linear, rotated", "random", "shaw"])
 def test_positions_that_a_mixer_cannot_honour_are_refused(keys, name):
     params, extras, apply = model(keys, MIXERS[name])
     with pytest.raises(ValueError, match=r"positions must be None, got .*\(8,\)"):
         apply(params, extras, tokens(keys), positions=jnp.arange(LENGTH) + 1)
+
+
+@pytest.mark.parametrize(
+    "attention",
+    [relative.ShawAttention, partial(relative.DebertaAttention, reach=3)],
+)
+def test_attention_with_distances_of_its_own_refuses_a_rotation(attention):
+    make = partial(SelfAttention, 8, **SIZES, attention=attention, position=rotary)
+    with pytest.raises(ValueError, match="relative positions of its own"):
+        make(rngs=nnx.Rngs(0))
 
 
 def test_positions_of_a_model_whose_mixer_has_none_are_added_to_its_embeddings(keys):
