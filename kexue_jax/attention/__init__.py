@@ -1,5 +1,6 @@
 """Attention: pure functions of query, key, value and mask."""
 
+from kexue_jax.attention.block_sparse import block_sparse_attention
 from kexue_jax.attention.blocked import blocked_attention
 from kexue_jax.attention.deberta import deberta_attention, deberta_attention_as_released
 from kexue_jax.attention.efficient import efficient_attention
@@ -70,6 +71,7 @@ __all__ = [
     "ScaledFeatures",
     "atrous_attention",
     "atrous_mask",
+    "block_sparse_attention",
     "block_sparse_mask",
     "blocked_attention",
     "causal_mask",
