@@ -13,6 +13,7 @@ from kexue_jax.attention.feature_maps import (
     relu_features,
     taylor_features,
 )
+from kexue_jax.attention.grouped import grouped_attention
 from kexue_jax.attention.linear import (
     LinearState,
     linear_attention,
@@ -84,6 +85,7 @@ __all__ = [
     "elu_plus_one",
     "entropy_invariant_attention",
     "exp_features",
+    "grouped_attention",
     "hyperbolic_features",
     "iid_projection",
     "iterative_pinv",

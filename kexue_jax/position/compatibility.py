@@ -32,6 +32,7 @@ PLACES = {
     "kerple_log_bias": "bias",
     "kerple_power_bias": "bias",
     "sandwich_bias": "bias",
+    "untied_bias": "bias",
 }
 """Where each position acts; xPos is not here, it has a function for queries alone."""
 
@@ -53,6 +54,7 @@ REFUSALS = {
     "deberta_attention_as_released": {"bias": OWN, "rotation": OWN},
     "rectified_rotary_attention": {"bias": OWN, "rotation": OWN},
     "leaky_rectified_rotary_attention": {"bias": OWN, "rotation": OWN},
+    "NezhaAttention": {"bias": OWN, "rotation": OWN},
     "ShawAttention": {"bias": OWN, "rotation": OWN},
     "TransformerXLAttention": {"bias": OWN, "rotation": OWN},
     "DebertaAttention": {"bias": OWN, "rotation": OWN},
@@ -70,8 +72,9 @@ def check_compatible(
 
     Args:
       position: a function of this room, or a partial function of one.
-      attention: an attention function, or a partial function of one. Functions that the
-        tables do not name, such as a user's own, are let through.
+      attention: an attention function, or a partial function of one; one that is given
+        another as ``attention=`` is as that other. Functions that the tables do not
+        name, such as a user's own, are let through.
 
     Raises:
       ValueError: if the two do not go together; it says why.
@@ -94,5 +97,5 @@ def has_own_positions(attention: Callable[..., Any]) -> bool:
 
 def _name(function):
     while isinstance(function, partial):
-        function = function.func
+        function = function.keywords.get("attention", function.func)
     return getattr(function, "__name__", "")

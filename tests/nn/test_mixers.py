@@ -8,6 +8,9 @@ from flax import nnx
 
 from kexue_jax.attention.deberta import deberta_attention_as_released
 from kexue_jax.attention.feature_maps import exp_features
+from kexue_jax.attention.grouped import grouped_attention
+from kexue_jax.attention.softmax import softmax_attention
+from kexue_jax.attention.taylor import taylor_attention
 from kexue_jax.nn import positions, relative, synthesizer
 from kexue_jax.nn.attention import SelfAttention
 from kexue_jax.nn.functional import functional
@@ -46,6 +49,21 @@ MIXERS = {
     "shaw": partial(
         SelfAttention, **SIZES, attention=partial(relative.ShawAttention, clip=2)
     ),
+    "nezha": partial(
+        SelfAttention, **SIZES, attention=partial(relative.NezhaAttention, clip=3)
+    ),
+    "untied": partial(
+        SelfAttention,
+        **SIZES,
+        attention=partial(softmax_attention, scale=8**-0.5),
+        bias=partial(positions.UntiedBias, length=LENGTH + 3, has_front=True),
+    ),
+    "shared heads": partial(
+        SelfAttention,
+        **SIZES,
+        key_heads=1,
+        attention=partial(grouped_attention, attention=taylor_attention),
+    ),
     "xl": partial(SelfAttention, **SIZES, attention=relative.TransformerXLAttention),
     "deberta": partial(
         SelfAttention, **SIZES, attention=partial(relative.DebertaAttention, reach=3)
@@ -64,9 +82,10 @@ MIXERS = {
         SelfAttention, **SIZES, bias=partial(positions.BucketBias, buckets=8)
     ),
 }
-STEPPING = ["shaw", "xl", "deberta", "alibi", "t5"]
+STEPPING = ["shaw", "nezha", "untied", "shared heads", "xl", "deberta", "alibi", "t5"]
 # The penalties of ALiBi are symmetric and tell no left from right.
-KNOWING = ["learned", "hierarchical", "flow", "shaw", "xl", "deberta", "t5"]
+KNOWING = ["learned", "hierarchical", "flow", "shaw", "nezha", "untied", "xl"]
+KNOWING += ["deberta", "t5"]
 STEPPING += ["linear", "linear, rotated", "random features"]
 ADDED = {
     "learned": partial(positions.LearnedPositions, length=LENGTH),
