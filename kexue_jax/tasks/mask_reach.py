@@ -139,10 +139,10 @@ class MaskReach(Analysis):
         }
         return Images(
             "Masks",
-            np.stack([_square(mask).astype(np.float32) for mask in every.values()]),
+            np.stack([np.where(_square(m), 0.2, 0.88) for m in every.values()]),
             columns=5,
             labels=tuple(every),
-            note="Rows are queries and columns keys; what is bright is seen.",
+            note="Rows are queries and columns keys; what is dark is seen.",
         )
 
     def _costs(self, scores, cheapest):
