@@ -13,6 +13,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from kexue_jax.attention.causal_sums import causal_sums
 from kexue_jax.attention.feature_maps import (
     FeatureMap,
     ScaledFeatures,
@@ -204,6 +205,22 @@ def _chunked(body, state, inputs, chunk_size):
     return state, jnp.concatenate(outputs, axis=1) if outputs else None
 
 
+def _causal(form, state, inputs, chunk_size):
+    """Returns the state after all keys, and what every query sees."""
+    if form.rotate is not None:
+        body = functools.partial(_causal_chunk, form)
+        return _chunked(body, state, inputs, chunk_size)
+    *sums, position = state
+    sums, output = causal_sums(
+        lambda query: form.features(query).values,
+        functools.partial(_keys, form),
+        tuple(sums),
+        *inputs,
+        chunk_size=chunk_size,
+    )
+    return LinearState(*sums, position + inputs[1].shape[1]), output
+
+
 def linear_attention(
     query: jax.Array,
     key: jax.Array,
@@ -271,9 +288,8 @@ def linear_attention(
             absorb = functools.partial(_absorb, form)
             state, _ = _chunked(absorb, state, early, max(chunk_size, 256))
         rest = _from(key, first), _from(value, first), _from(keep, first, 2)
-        body = functools.partial(_causal_chunk, form)
         inputs = (_from(query, max(-late, 0)), *rest)
-        _, output = _chunked(body, state, inputs, chunk_size)
+        _, output = _causal(form, state, inputs, chunk_size)
         output = _behind_zeros(output, max(-late, 0))
     else:
         absorb = functools.partial(_absorb, form)
@@ -398,9 +414,8 @@ def linear_attention_step(
             f"query and key must be equally long and the state {expected}; "
             f"got {query.shape}, {key.shape}, {shapes}"
         )
-    body = functools.partial(_causal_chunk, form)
     inputs = (query, key, value, keep)
-    state, output = _chunked(body, state, inputs, _size(chunk_size, 64))
+    state, output = _causal(form, state, inputs, _size(chunk_size, 64))
     return state, output.astype(value.dtype)
 
 
