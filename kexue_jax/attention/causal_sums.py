@@ -3,7 +3,7 @@
 A block holds several chunks, whose small matrix products are made in one call each:
 the triangle of every chunk, and what every chunk reads of the sums before it. The
 gradient walks back over the blocks with the outputs, the denominators and the sums
-before each chunk at hand, and makes the features of a block again.
+before each block at hand, and makes the features of a block again.
 """
 
 from collections.abc import Callable
@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-BLOCK = 512  # places whose products are made together
+BLOCK = 256  # places whose products are made together
 
 Sums = tuple[jax.Array, jax.Array, jax.Array]
 
@@ -24,6 +24,7 @@ class _Plan(NamedTuple):
 
     asked: Callable[..., jax.Array]  # (constants, query) -> features
     kept: Callable[..., Any]  # (constants, key, value, keep) -> features, logs, value
+    block: int
     chunk: int
 
 
@@ -68,28 +69,37 @@ def causal_sums(
             continue
         size = size or stop - start
         run = slice(start, stop)
-        arrays = tuple(_blocks(x[:, run], size, 1) for x in (query, key, value))
-        mask = None if keep is None else _blocks(keep[..., run], size, 2)
+        arrays = tuple(x[:, run] for x in (query, key, value))
+        mask = None if keep is None else keep[..., run]
         # What the functions close over may need a gradient, too.
-        some = [_heads_first(x[0]) for x in arrays]
+        some, part = _cut(size, 0, (arrays, mask))
+        some = [_heads_first(x) for x in some]
         plain_asked, first = jax.closure_convert(asked, some[0])
-        some = [*some[1:], None if mask is None else mask[0]]
-        plain_kept, second = jax.closure_convert(kept, *some)
-        plan = _Plan(plain_asked, plain_kept, min(chunk, size))
+        plain_kept, second = jax.closure_convert(kept, *some[1:], part)
+        plan = _Plan(plain_asked, plain_kept, size, min(chunk, size))
         constants = tuple(first), tuple(second)
         sums, output = _causal(plan, constants, sums, arrays, mask)
-        output = jnp.moveaxis(output, 0, 1)
-        outputs.append(output.reshape(batch, stop - start, heads, -1))
+        outputs.append(output)
         start = stop
     if not outputs:
         return sums, jnp.zeros(value.shape, jnp.float32)
     return sums, outputs[0] if len(outputs) == 1 else jnp.concatenate(outputs, axis=1)
 
 
-def _blocks(array, size, axis):
-    """Cuts an axis into blocks, which come first."""
-    split = (*array.shape[:axis], -1, size, *array.shape[axis + 1 :])
-    return jnp.moveaxis(array.reshape(split), axis, 0)
+def _cut(size, index, arrays):
+    """Block `index` of ``[B, T, N, F]`` and of masks ``[B, N, T]``."""
+
+    def part(array):
+        axis = 2 if array.ndim == 3 else 1
+        return lax.dynamic_slice_in_dim(array, index * size, size, axis=axis)
+
+    return jax.tree.map(part, arrays)
+
+
+def _joined(blocks):
+    """``[K, B, L, N, F]`` as ``[B, K L, N, F]``."""
+    blocks = jnp.moveaxis(blocks, 0, 1)
+    return blocks.reshape(blocks.shape[0], -1, *blocks.shape[3:])
 
 
 def _ratio(above, below):
@@ -102,38 +112,34 @@ def _finite(log_scale):
     return jnp.where(log_scale > -jnp.inf, log_scale, 0.0)
 
 
-def _chunks(array, chunk):
-    """``[B, N, L, ...]`` as ``[B, N, G, C, ...]``."""
-    return array.reshape(*array.shape[:2], -1, chunk, *array.shape[3:])
-
-
 class _Factors(NamedTuple):
     """How much the factors of keys count at every place; None where there are none."""
 
-    inside: Any  # [B, N, G, C, C], of key s for query t, 0 where s > t
-    past: Any  # [B, N, G, C], of the sums before the chunk for query t
-    share: Any  # [B, N, G, C], of key s in the sums after its chunk
-    fade: Any  # [B, N, G], of the sums before the chunk in those after it
+    inside: Any  # [X or 1, C, C], of key s for query t, 0 where s > t
+    past: Any  # [X, C], of the sums before the chunk for query t
+    share: Any  # [X, C], of key s in the sums after its chunk
+    fade: Any  # [Y, G], of the sums before the chunk in those after it
     top: Any  # [B, N], after the block
 
 
 def _factors(plan, top, log_scale):
-    visible = jnp.tri(plan.chunk, dtype=jnp.bool_)[None, None, None]
+    visible = jnp.tri(plan.chunk, dtype=jnp.bool_)[None]
     if log_scale is None:
         return _Factors(visible.astype(jnp.float32), None, None, None, top)
-    tops = lax.cummax(log_scale, axis=2)
-    tops = _chunks(jnp.maximum(tops, top[..., None]), plan.chunk)
+    tops = jnp.maximum(lax.cummax(log_scale, axis=2), top[..., None])
+    tops = tops.reshape(top.size, -1, plan.chunk)
     after = tops[..., -1]
-    before = jnp.concatenate([top[..., None], after[..., :-1]], axis=-1)
-    log_scale = _chunks(log_scale, plan.chunk)
-    inside = log_scale[..., None, :] - _finite(tops)[..., None]
-    return _Factors(
-        jnp.exp(jnp.where(visible, inside, -jnp.inf)),
-        jnp.exp(before[..., None] - _finite(tops)),
-        jnp.exp(log_scale - _finite(after)[..., None]),
-        jnp.exp(before - _finite(after)),
-        after[..., -1],
+    before = jnp.concatenate([top.reshape(-1, 1), after[:, :-1]], axis=-1)
+    log_scale = log_scale.reshape(tops.shape)
+    share = jnp.exp(log_scale - _finite(after)[..., None])
+    past = jnp.exp(before[..., None] - _finite(tops))
+    log_scale, tops, past, share = (
+        x.reshape(-1, plan.chunk) for x in (log_scale, tops, past, share)
     )
+    inside = log_scale[:, None] - _finite(tops)[..., None]
+    inside = jnp.exp(jnp.where(visible, inside, -jnp.inf))
+    fade = jnp.exp(before - _finite(after))
+    return _Factors(inside, past, share, fade, after[:, -1].reshape(top.shape))
 
 
 def _times(array, factor):
@@ -144,48 +150,71 @@ def _times(array, factor):
 
 
 def _running(start, parts, fade, *, reverse=False):
-    """Sums before every chunk, and after all: ``s' = fade * s + part``."""
-    count = parts.shape[2]
-    found, sums = [None] * count, start
+    """Sums before every chunk, ``[X, ...]``, and after all, ``[B, N, ...]``.
+
+    Each chunk makes ``fade * s + part`` of the sums s before it.
+    """
+    shape, sums = start.shape, start.reshape(-1, *start.shape[2:])
+    parts = parts.reshape(sums.shape[0], -1, *sums.shape[1:])
+    count = parts.shape[1]
+    found = [sums] * count
     for g in reversed(range(count)) if reverse else range(count):
         found[g] = sums
-        sums = _times(sums, None if fade is None else fade[:, :, g]) + parts[:, :, g]
-    return jnp.stack(found, axis=2), sums
+        sums = _times(sums, None if fade is None else fade[:, g]) + parts[:, g]
+    found = jnp.stack(found, axis=1)
+    return found.reshape(-1, *found.shape[2:]), sums.reshape(shape)
 
 
 def _heads_first(array):
     return jnp.swapaxes(array, 1, 2)
 
 
+def _flat(chunk, *arrays):
+    """``[B, N, L, F]`` as chunks ``[X, C, F]``, X = B N L / C."""
+    return (x.reshape(-1, chunk, x.shape[-1]) for x in arrays)
+
+
+def _turned(array):
+    return jnp.swapaxes(array, 1, 2)
+
+
+def _before(sums, kept, value, factors):
+    """Moments and totals before every chunk, and after all."""
+    parts = _turned(_times(value, factors.share)) @ kept
+    moments, moment = _running(sums[0], parts, factors.fade)
+    parts = jnp.sum(_times(kept, factors.share), axis=1)
+    totals, total = _running(sums[1], parts, factors.fade)
+    return (moments, totals), (moment, total)
+
+
 def _forward(plan, constants, sums, block):
     """The averages of a block, and what its gradient needs."""
     (query, key, value), keep = block
     query, key, value = map(_heads_first, (query, key, value))
+    shape = query.shape[:3]
     asked = plan.asked(query, *constants[0])
     kept, log_scale, value = plan.kept(key, value, keep, *constants[1])
     factors = _factors(plan, sums[2], log_scale)
-    asked, kept, value = (_chunks(x, plan.chunk) for x in (asked, kept, value))
-    shared = _times(value, factors.share)
-    moments = jnp.einsum("bngsv,bngsm->bngvm", shared, kept)
-    totals = jnp.sum(_times(kept, factors.share), axis=3)
-    moments, moment = _running(sums[0], moments, factors.fade)
-    totals, total = _running(sums[1], totals, factors.fade)
-    weights = jnp.einsum("bngtm,bngsm->bngts", asked, kept) * factors.inside
-    above = _times(jnp.einsum("bngtm,bngvm->bngtv", asked, moments), factors.past)
-    above = above + jnp.einsum("bngts,bngsv->bngtv", weights, value)
-    below = _times(jnp.einsum("bngtm,bngm->bngt", asked, totals), factors.past)
+    asked, kept, value = _flat(plan.chunk, asked, kept, value)
+    (moments, totals), after = _before(sums, kept, value, factors)
+    weights = jnp.einsum("xtm,xsm->xts", asked, kept) * factors.inside
+    above = _times(jnp.einsum("xtm,xvm->xtv", asked, moments), factors.past)
+    above = above + weights @ value
+    below = _times(jnp.einsum("xtm,xm->xt", asked, totals), factors.past)
     below = below + jnp.sum(weights, axis=-1)
-    output = _ratio(above, below[..., None])
-    output = _heads_first(output.reshape(*query.shape[:3], -1))
-    return (moment, total, factors.top), (output, (below, moments, totals, sums[2]))
+    output = _heads_first(_ratio(above, below[..., None]).reshape(*shape, -1))
+    return (*after, factors.top), (output, (below, sums))
 
 
 def _backward(plan, constants, carry, block):
     """The gradients of a block, from those of the sums after it."""
     slopes, constant_slopes = carry
     (query, key, value), keep, output, change, saved = block
-    below, moments, totals, top = saved
-    query, key, value = map(_heads_first, (query, key, value))
+    below, sums = saved
+    query, key, value, output, change = map(
+        _heads_first, (query, key, value, output, change)
+    )
+    shape = query.shape[:3]
     asked, pull_query = jax.vjp(plan.asked, query, *constants[0])
     (kept, log_scale, value), pull_key = jax.vjp(
         lambda key, value, *rest: plan.kept(key, value, keep, *rest),
@@ -193,45 +222,38 @@ def _backward(plan, constants, carry, block):
         value,
         *constants[1],
     )
-    factors = _factors(plan, top, log_scale)
-    features = kept
-    asked, kept, value, output, change = (
-        _chunks(x, plan.chunk)
-        for x in (asked, kept, value, _heads_first(output), _heads_first(change))
+    factors = _factors(plan, sums[2], log_scale)
+    past, share, features = factors.past, factors.share, kept
+    asked, kept, value, output, change = _flat(
+        plan.chunk, asked, kept, value, output, change
     )
+    (moments, totals), _ = _before(sums, kept, value, factors)
     above = _ratio(change, below[..., None])
     below = -jnp.sum(above * output, axis=-1)
-    past = _times(above, factors.past), _times(below, factors.past)
-    parts = jnp.einsum("bngtv,bngtm->bngvm", past[0], asked)
+    parts = _turned(_times(above, past)) @ asked
     moment_slopes, moment = _running(slopes[0], parts, factors.fade, reverse=True)
-    parts = jnp.einsum("bngt,bngtm->bngm", past[1], asked)
+    parts = jnp.einsum("xt,xtm->xm", _times(below, past), asked)
     total_slopes, total = _running(slopes[1], parts, factors.fade, reverse=True)
 
-    inside = jnp.swapaxes(factors.inside, -2, -1)
-    weights = jnp.einsum("bngsm,bngtm->bngst", kept, asked) * inside
-    slope = jnp.einsum("bngsv,bngtv->bngst", value, above)
-    slope = (slope + below[..., None, :]) * inside
-    asked_slope = jnp.einsum("bngst,bngsm->bngtm", slope, kept)
-    asked_slope += jnp.einsum("bngtv,bngvm->bngtm", past[0], moments)
-    asked_slope += past[1][..., None] * totals[..., None, :]
-    kept_slope = jnp.einsum("bngsv,bngvm->bngsm", value, moment_slopes)
-    kept_slope = _times(kept_slope + total_slopes[..., None, :], factors.share)
-    kept_slope += jnp.einsum("bngst,bngtm->bngsm", slope, asked)
-    value_slope = jnp.einsum("bngsm,bngvm->bngsv", kept, moment_slopes)
-    value_slope = _times(value_slope, factors.share)
-    value_slope += jnp.einsum("bngst,bngtv->bngsv", weights, above)
+    inside = _turned(factors.inside)
+    weights = jnp.einsum("xsm,xtm->xst", kept, asked) * inside
+    slope = jnp.einsum("xsv,xtv->xst", value, above)
+    slope = (slope + below[:, None]) * inside
+    asked_slope = above @ moments + below[..., None] * totals[:, None]
+    asked_slope = _times(asked_slope, past) + _turned(slope) @ kept
+    kept_slope = _times(value @ moment_slopes + total_slopes[:, None], share)
+    kept_slope = kept_slope + slope @ asked
+    value_slope = jnp.einsum("xsm,xvm->xsv", kept, moment_slopes)
+    value_slope = _times(value_slope, share) + weights @ above
 
     asked_slope, kept_slope, value_slope = (
-        x.reshape(*x.shape[:2], -1, x.shape[-1])
-        for x in (asked_slope, kept_slope, value_slope)
+        x.reshape(*shape, -1) for x in (asked_slope, kept_slope, value_slope)
     )
     # A key counts as its features times its factor, so that this is the slope of both.
     log_slope = None if log_scale is None else jnp.sum(features * kept_slope, axis=-1)
     query_slope, *query_rest = pull_query(asked_slope)
     key_slope, in_slope, *key_rest = pull_key((kept_slope, log_slope, value_slope))
-    rest = jax.tree.map(
-        jnp.add, constant_slopes, (tuple(query_rest), tuple(key_rest))
-    )
+    rest = jax.tree.map(jnp.add, constant_slopes, (tuple(query_rest), tuple(key_rest)))
     grads = tuple(map(_heads_first, (query_slope, key_slope, in_slope)))
     return ((moment, total), rest), grads
 
@@ -242,19 +264,30 @@ def _causal(plan, constants, sums, arrays, keep):
 
 
 def _causal_forward(plan, constants, sums, arrays, keep):
-    body = partial(_forward, plan, constants)
-    sums_after, (output, saved) = lax.scan(body, sums, (arrays, keep))
-    return (sums_after, output), (constants, arrays, keep, output, saved)
+    def body(sums, index):
+        block = _cut(plan.block, index, (arrays, keep))
+        return _forward(plan, constants, sums, block)
+
+    count = arrays[0].shape[1] // plan.block
+    sums, (output, saved) = lax.scan(body, sums, jnp.arange(count))
+    output = _joined(output)
+    return (sums, output), (constants, arrays, keep, output, saved)
 
 
 def _causal_backward(plan, saved, change):
     constants, arrays, keep, output, rest = saved
     (moment, total, _), change = change
+
+    def body(carry, each):
+        index, rest = each
+        block = _cut(plan.block, index, (arrays, keep, output, change))
+        return _backward(plan, constants, carry, (*block, rest))
+
+    count = arrays[0].shape[1] // plan.block
     start = (moment, total), jax.tree.map(jnp.zeros_like, constants)
-    body = partial(_backward, plan, constants)
-    blocks = (arrays, keep, output, change, rest)
-    (sums, constants), grads = lax.scan(body, start, blocks, reverse=True)
-    return constants, (*sums, None), grads, None
+    each = jnp.arange(count), rest
+    (sums, constants), grads = lax.scan(body, start, each, reverse=True)
+    return constants, (*sums, None), tuple(map(_joined, grads)), None
 
 
 _causal.defvjp(_causal_forward, _causal_backward)
