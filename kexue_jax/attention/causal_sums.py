@@ -203,14 +203,16 @@ def _forward(plan, constants, sums, block):
     below = _times(jnp.einsum("xtm,xm->xt", asked, totals), factors.past)
     below = below + jnp.sum(weights, axis=-1)
     output = _heads_first(_ratio(above, below[..., None]).reshape(*shape, -1))
-    return (*after, factors.top), (output, (below, sums))
+    # Sums before every chunk are kept if they are not larger than the inputs.
+    at_hand = (moments, totals) if moments.size <= query.size else None
+    return (*after, factors.top), (output, (below, sums, at_hand))
 
 
 def _backward(plan, constants, carry, block):
     """The gradients of a block, from those of the sums after it."""
     slopes, constant_slopes = carry
     (query, key, value), keep, output, change, saved = block
-    below, sums = saved
+    below, sums, at_hand = saved
     query, key, value, output, change = map(
         _heads_first, (query, key, value, output, change)
     )
@@ -227,7 +229,9 @@ def _backward(plan, constants, carry, block):
     asked, kept, value, output, change = _flat(
         plan.chunk, asked, kept, value, output, change
     )
-    (moments, totals), _ = _before(sums, kept, value, factors)
+    if at_hand is None:
+        at_hand, _ = _before(sums, kept, value, factors)
+    moments, totals = at_hand
     above = _ratio(change, below[..., None])
     below = -jnp.sum(above * output, axis=-1)
     parts = _turned(_times(above, past)) @ asked
