@@ -32,6 +32,24 @@ PACKAGES = (
     "transformers",
 )
 QUICK = 2048
+INTRODUCTION = """
+Written by `python -m benchmarks.attention --write`; no cell is typed. On {cores} cores
+({processor}, {day}; {versions}). One example, 8 heads of 64, float32; every cell in a
+process of its own, compiled before it is timed. A cell holds the median time, the
+highest memory of a call beyond its inputs (results included), and the largest error of
+output and gradients beside the same function in float64, in units of the largest entry.
+What a way adds for stability, such as a constant to features, counts as error. Ratios,
+exponents and crossings compare the fastest run of each; the file beside this page has
+medians, extremes and counts.
+"""
+PEERS = """
+*Assembled* is the best that can be put together in torch: the features of
+performer-pytorch and the chunk form of linear attention, written for this page as its
+packages need a GPU. *As in the paper* is FAVOR+ in JAX with a maximum over all keys and
+causal sums token by token, also written for this page. The other peers are the
+packages, called as they are. *Projections alone* is the module without its attention,
+below which none can come.
+"""
 GIB = 2**30
 
 
@@ -140,6 +158,7 @@ TABLES = (
             "ours": SOME,
             "nystrom-attention": SOME,
             "transformers": SOME,
+            "projections alone": SOME,
         },
     ),
 )
@@ -267,7 +286,9 @@ def bars(found: Found) -> list[Bar]:
     extra = [value(found, table, "blocked", 16384, "bytes") / GIB for table in softmax]
     against_torch = [
         1.0 / ratio
-        for ratio in ratios(found, [*softmax, *forward], ["torch SDPA"], "blocked", long)
+        for ratio in ratios(
+            found, [*softmax, *forward], ["torch SDPA"], "blocked", long
+        )
     ]
     packages = ["nystrom-attention", "transformers"]
 
@@ -380,26 +401,9 @@ def page(found: Found, about: dict[str, Any]) -> str:
     lines = [
         "# Attention side by side",
         "",
-        _text(
-            "Written by `python -m benchmarks.attention --write`; no cell is typed.",
-            f"On {about['cores']} cores ({about['processor']}, {about['date'][:10]};",
-            f"{versions}). One example, 8 heads of 64, float32; every cell in a process",
-            "of its own, compiled before it is timed. A cell holds the median time, the",
-            "highest memory of a call beyond its inputs (results included), and the",
-            "largest error of output and gradients beside the same function in float64,",
-            "in units of the largest entry. What a way adds for stability, such as a",
-            "constant to features, counts as error. Ratios, exponents and crossings",
-            "compare the fastest run of each; the file beside this page has medians,",
-            "extremes and counts.",
-        ),
+        _text(INTRODUCTION.format(**about, day=about["date"][:10], versions=versions)),
         "",
-        _text(
-            "*Assembled* is the best that can be put together in torch: the features of",
-            "performer-pytorch and the chunk form of linear attention, written for this",
-            "page as its packages need a GPU. *As in the paper* is FAVOR+ in JAX with a",
-            "maximum over all keys and causal sums token by token, also written for",
-            "this page. The other peers are the packages, called as they are.",
-        ),
+        _text(PEERS),
         "",
         "## Bars",
         "",

@@ -57,7 +57,7 @@ def causal_sums(
 
     Numerics: reverse differentiation only, of any order.
     """
-    batch, length, heads, _ = query.shape
+    length = query.shape[1]
     chunk = min(chunk_size, max(length, 1))
     group = max(1, min(BLOCK // chunk, length // chunk))
     outputs, start = [], 0
@@ -102,14 +102,24 @@ def _joined(blocks):
     return blocks.reshape(blocks.shape[0], -1, *blocks.shape[3:])
 
 
-def _ratio(above, below):
+@jax.custom_jvp
+def ratio(above: jax.Array, below: jax.Array) -> jax.Array:
     """Returns ``above / below``, and 0 where `below` is 0 or denormal."""
     seen = jnp.abs(below) >= jnp.finfo(jnp.float32).tiny
     return jnp.where(seen, above / jnp.where(seen, below, 1.0), 0.0)
 
 
-def _finite(log_scale):
-    return jnp.where(log_scale > -jnp.inf, log_scale, 0.0)
+@ratio.defjvp
+def _ratio_jvp(primals, tangents):
+    above, below = primals
+    found = ratio(above, below)
+    # The usual rule divides by the square of `below`, which underflows long before it.
+    return found, ratio(tangents[0] - found * tangents[1], below)
+
+
+def finite(log_scale: jax.Array) -> jax.Array:
+    """A factor to compare with: it cancels, and -inf (nothing seen) becomes 0."""
+    return lax.stop_gradient(jnp.where(log_scale > -jnp.inf, log_scale, 0.0))
 
 
 class _Factors(NamedTuple):
@@ -127,18 +137,18 @@ def _factors(plan, top, log_scale):
     if log_scale is None:
         return _Factors(visible.astype(jnp.float32), None, None, None, top)
     tops = jnp.maximum(lax.cummax(log_scale, axis=2), top[..., None])
-    tops = tops.reshape(top.size, -1, plan.chunk)
+    tops = lax.stop_gradient(tops).reshape(top.size, -1, plan.chunk)
     after = tops[..., -1]
     before = jnp.concatenate([top.reshape(-1, 1), after[:, :-1]], axis=-1)
     log_scale = log_scale.reshape(tops.shape)
-    share = jnp.exp(log_scale - _finite(after)[..., None])
-    past = jnp.exp(before[..., None] - _finite(tops))
+    share = jnp.exp(log_scale - finite(after)[..., None])
+    past = jnp.exp(before[..., None] - finite(tops))
     log_scale, tops, past, share = (
         x.reshape(-1, plan.chunk) for x in (log_scale, tops, past, share)
     )
-    inside = log_scale[:, None] - _finite(tops)[..., None]
+    inside = log_scale[:, None] - finite(tops)[..., None]
     inside = jnp.exp(jnp.where(visible, inside, -jnp.inf))
-    fade = jnp.exp(before - _finite(after))
+    fade = jnp.exp(before - finite(after))
     return _Factors(inside, past, share, fade, after[:, -1].reshape(top.shape))
 
 
@@ -202,7 +212,7 @@ def _forward(plan, constants, sums, block):
     above = above + weights @ value
     below = _times(jnp.einsum("xtm,xm->xt", asked, totals), factors.past)
     below = below + jnp.sum(weights, axis=-1)
-    output = _heads_first(_ratio(above, below[..., None]).reshape(*shape, -1))
+    output = _heads_first(ratio(above, below[..., None]).reshape(*shape, -1))
     # Sums before every chunk are kept if they are not larger than the inputs.
     at_hand = (moments, totals) if moments.size <= query.size else None
     return (*after, factors.top), (output, (below, sums, at_hand))
@@ -232,7 +242,7 @@ def _backward(plan, constants, carry, block):
     if at_hand is None:
         at_hand, _ = _before(sums, kept, value, factors)
     moments, totals = at_hand
-    above = _ratio(change, below[..., None])
+    above = ratio(change, below[..., None])
     below = -jnp.sum(above * output, axis=-1)
     parts = _turned(_times(above, past)) @ asked
     moment_slopes, moment = _running(slopes[0], parts, factors.fade, reverse=True)
