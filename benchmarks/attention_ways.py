@@ -201,8 +201,8 @@ def _jax_nn(query, key, value, *, causal, projection):
 
 
 def _performer(query, key, value, *, causal, projection):
-    how = dict(projection=jnp.asarray(projection), is_causal=causal)
-    return performer_attention(query, key, value, **how)
+    rows = jnp.asarray(projection)
+    return performer_attention(query, key, value, projection=rows, is_causal=causal)
 
 
 def _linear(query, key, value, *, causal, projection):
@@ -410,8 +410,9 @@ def _nystrom_cell(way: str, length: int, gradient: bool, rng: Any) -> Cell:
 def _nystrom_module(x, weights):
     inner = (x @ weights["inner"]).reshape(*x.shape[:2], 3, HEADS, SIZE)
     query, key, value = (inner[:, :, i] for i in range(3))
-    how = dict(landmarks=LANDMARKS, convolution=weights["kernel"])
-    mixed = nystrom_attention(query, key, value, **how)
+    mixed = nystrom_attention(
+        query, key, value, landmarks=LANDMARKS, convolution=weights["kernel"]
+    )
     return mixed.reshape(x.shape) @ weights["outer"]
 
 
