@@ -14,6 +14,7 @@ import math
 import re
 import sys
 import textwrap
+import time
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -34,7 +35,7 @@ PACKAGES = (
 QUICK = 2048
 INTRODUCTION = """
 Written by `python -m benchmarks.attention --write`; no cell is typed. On {cores} cores
-({processor}, {day}; {versions}). One example, 8 heads of 64, float32; every cell in a
+({processor}, {days}; {versions}). One example, 8 heads of 64, float32; every cell in a
 process of its own, compiled before it is timed. A cell holds the median time, the
 highest memory of a call beyond its inputs (results included), and the largest error of
 output and gradients beside the same function in float64, in units of the largest entry.
@@ -74,7 +75,7 @@ TABLES = (
         True,
         {
             "blocked": ALL,
-            "dense": ALL[:-1],
+            "dense": ALL[:-2],
             "jax.nn": ALL,
             "torch SDPA": ALL,
         },
@@ -208,7 +209,8 @@ def run(found: Found, only: str, quick: bool, cores: int | None) -> None:
         arguments = dict(kind=table.kind, way=way, length=length)
         arguments |= dict(causal=table.causal, gradient=table.gradient)
         make = "benchmarks.attention_ways:make"
-        found[cell] = cells.measured(make, arguments, cores=cores)
+        day = {"day": time.strftime("%Y-%m-%d")}
+        found[cell] = cells.measured(make, arguments, cores=cores) | day
         print(cell, json.dumps(found[cell]), flush=True)
 
 
@@ -397,11 +399,12 @@ def _text(*sentences: str) -> str:
 
 def page(found: Found, about: dict[str, Any]) -> str:
     """Returns the page of the results."""
+    days = " and ".join(sorted({entry["day"] for entry in found.values()}))
     versions = ", ".join(f"{name} {about[name]}" for name in PACKAGES)
     lines = [
         "# Attention side by side",
         "",
-        _text(INTRODUCTION.format(**about, day=about["date"][:10], versions=versions)),
+        _text(INTRODUCTION.format(**about, days=days, versions=versions)),
         "",
         _text(PEERS),
         "",

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 ROOT = Path(__file__).resolve().parent.parent
-SECONDS, LEAST_RUNS, MOST_RUNS = 1.5, 3, 20  # after the first call, which is not timed
+SECONDS, LEAST_RUNS, MOST_RUNS = 1.0, 3, 20  # after the first call, which is not timed
 LONG, VERY_LONG = 4.0, 8.0  # seconds; such cells are timed twice and once
 
 
