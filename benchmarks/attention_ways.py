@@ -81,7 +81,8 @@ def _error(got: Arrays, want: Arrays) -> float:
 
 
 def _jax_run(attend: Way, inputs: Arrays, change: Any, gradient: bool) -> Callable:
-    inputs, change = jax.device_put((tuple(inputs), change))
+    # Copies go on behind the call, and are no memory of the way.
+    inputs, change = jax.block_until_ready(jax.device_put((tuple(inputs), change)))
 
     def both(inputs, change):
         output, pull = jax.vjp(attend, *inputs)
