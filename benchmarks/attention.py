@@ -36,12 +36,12 @@ QUICK = 2048
 INTRODUCTION = """
 Written by `python -m benchmarks.attention --write`; no cell is typed. On {cores}
 core(s) ({processor}, {days}; {versions}). One example, 8 heads of 64, float32; every
-cell in a process of its own, compiled before it is timed. A cell holds the median time, the
-highest memory of a call beyond its inputs (results included), and the largest error of
-output and gradients beside the same function in float64, in units of the largest entry.
-What a way adds for stability, such as a constant to features, counts as error. Ratios,
-exponents and crossings compare the fastest run of each; the file beside this page has
-medians, extremes and counts. {clock}
+cell in a process of its own, compiled before it is timed. A cell holds the median time,
+the highest memory of a call beyond its inputs (results included), and the largest error
+of output and gradients beside the same function in float64, in units of the largest
+entry. What a way adds for stability, such as a constant to features, counts as error.
+Ratios, exponents and crossings compare the fastest run of each; the file beside this
+page has medians, extremes and counts. {clock}
 """
 PEERS = """
 *Assembled* is the best that can be put together in torch: the features of
