@@ -75,7 +75,9 @@ def get_config(variant="shaw"):
         decay_steps=steps,
     )
     optimizer = dict(make="optax:adam", learning_rate=rate)
-    return ConfigDict(dict(seed=0, eval_every=100, steps=steps, task=task, optimizer=optimizer))
+    return ConfigDict(
+        dict(seed=0, steps=steps, eval_every=100, task=task, optimizer=optimizer)
+    )
 
 
 def claim(scores):
