@@ -11,13 +11,13 @@ Claim:  trained on windows of 64 bytes and read at 256 and 1024, rotary position
 Limits: a small model of bytes. The post's models are read at two to eight times their
         training length, and its loss of capped positions falls throughout.
 Source: https://kexue.fm/archives/9708
-Run:    python -m experiments.run --config=configs/position/extrapolation.py:rotary
+Run:    python -m experiments.run --config=configs/position/extrapolation.py:log_rotary
 Cost:   5 variants, 1 to 2 minutes each on two CPU cores.
 """
 
 from ml_collections import ConfigDict
 
-VARIANTS = ("rotary", "log_rotary", "alibi", "t5", "none")
+VARIANTS = ("log_rotary", "rotary", "alibi", "t5", "none")
 LENGTH, HEAD_SIZE, FLOOR = 64, 32, 16
 BEYOND = {"valid_256": 256, "valid_1024": 1024}
 SMOKE = {"steps": 2, "task.data.batch": 2, "task.data.held_out_tokens": 1025}
@@ -68,7 +68,7 @@ def _readers(length, in_training, rotary):
     return found
 
 
-def get_config(variant="rotary"):
+def get_config(variant="log_rotary"):
     room, steps = "kexue_jax", 500
     rotary = dict(bind=f"{room}.position.rotary:rotary")
     log = dict(
