@@ -7,7 +7,8 @@ Claim:  with each of five kinds of linear attention (elu + 1, exp, random featur
         attention uses what it sees: its loss is at most 0.8 of that of a model in which
         no place sees another.
 Limits: a small model of bytes, trained briefly, with windows of 64 and rotary positions
-        throughout (turned features, where attention is linear). The post reasons from
+        throughout (turned features, where attention is linear). Here the loss as a
+        model of the next token is no small one, a fifth and more. The post reasons from
         rank, which is at most 16 with elu + 1 in both directions and full under a
         causal mask; how great the gaps are depends on how far training goes.
 Source: https://kexue.fm/archives/8610

@@ -21,7 +21,7 @@ SMOKE = {"steps": 2, "task.data.batch": 2, "task.data.held_out_tokens": 1025}
 
 
 def get_config(variant="log"):
-    room, steps = "kexue_jax", 800
+    room, steps = "kexue_jax", 600
     scaled = dict(
         bind=f"{room}.attention.entropy_invariant:entropy_invariant_attention"
     )
