@@ -9,7 +9,10 @@ Claim:  trained on windows of 64 bytes and read at 256 and 1024, rotary position
         scores so scaled in training as well, from which NTK frequencies gain, too. The
         loss with ALiBi is nowhere above that at 64.
 Limits: a small model of bytes. The post's models are read at two to eight times their
-        training length, and its loss of capped positions falls throughout.
+        training length, and its loss of capped positions falls throughout. What log n
+        in training adds is less than what seeds change here. A trained bias of buckets
+        (T5) fails less than rotary positions and more than ALiBi; YaRN, whose ramp is
+        from 1 to 4 turns as 64 bytes are ten at most, fails as NTK does.
 Source: https://kexue.fm/archives/9708
 Run:    python -m experiments.run --config=configs/position/extrapolation.py:log_rotary
 Cost:   5 variants, 1 to 2 minutes each on two CPU cores.
