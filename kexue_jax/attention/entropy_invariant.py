@@ -93,7 +93,8 @@ def entropy_invariant_attention(
         with very short inputs may want 16. With ``floor=base`` the factor is
         ``max(1, log n / log m)``: what a model trained with the usual scale gets when
         it reads more than its training length.
-      attention: `softmax_attention`, or what shares its arguments.
+      attention: `softmax_attention`, or what takes the same arguments; without a bias
+        it need not take one, as `rectified_rotary_attention` does not.
 
     Returns:
       ``[B, T, N, V]`` in the dtype of `value`; zeros for a query that sees no key.
@@ -109,5 +110,6 @@ def entropy_invariant_attention(
     protocol.check_mask(mask, (batch, heads, queries, keys))
     count = visible_count(mask, queries, keys, is_causal=is_causal)
     scale = entropy_scale(count, base=base, floor=floor) / math.sqrt(size)
-    options = {"bias": bias, "scale": scale, "is_causal": is_causal}
+    options = {} if bias is None else {"bias": bias}
+    options |= {"scale": scale, "is_causal": is_causal}
     return attention(query, key, value, mask, **options)

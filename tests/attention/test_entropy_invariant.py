@@ -141,6 +141,19 @@ def test_blocks_and_shared_keys_give_the_same(keys):
     np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-6)
 
 
+def test_an_attention_without_a_bias_is_scaled_as_well(keys):
+    def without_bias(query, key, value, mask, *, scale, is_causal):
+        return softmax_attention(
+            query, key, value, mask, scale=scale, is_causal=is_causal
+        )
+
+    q, k, v = inputs(keys)
+    got = attend(q, k, v, attention=without_bias)
+    np.testing.assert_array_equal(got, attend(q, k, v))
+    with pytest.raises(TypeError, match="bias"):
+        attend(q, k, v, attention=without_bias, bias=jnp.zeros((1, 1, 3, 5)))
+
+
 def test_a_query_without_keys_gets_zeros_and_finite_gradients(keys):
     nothing = jnp.zeros((1, 1, 1, 1), bool)
     out, pull = jax.vjp(functools.partial(attend, mask=nothing), *inputs(keys))
