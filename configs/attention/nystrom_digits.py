@@ -1,0 +1,88 @@
+"""DRAFT
+
+Claim:  x
+Limits: x
+Source: https://kexue.fm/archives/8180
+Run:    python -m experiments.run --config=configs/attention/nystrom_digits.py:nystrom_8
+Cost:   x
+"""
+
+from ml_collections import ConfigDict
+
+VARIANTS = (
+    "nystrom_8",
+    "nystrom_4",
+    "nystrom_16",
+    "bare_8",
+    "no_middle_8",
+    "convolution",
+    "softmax",
+    "softmax_shortcut",
+)
+SMOKE = {
+    "steps": 2,
+    "task.data.batch": 100,
+    "task.model.features": 8,
+    "task.model.layers": 1,
+    "task.model.hidden": 8,
+}
+
+
+def get_config(variant="nystrom_8"):
+    room = "kexue_jax"
+    kind, _, landmarks = variant.partition("_")
+    steps = 400
+    nystrom = f"{room}.attention.nystrom"
+    shortcut = dict(bind=f"{room}.nn.nystrom:Shortcut", width=33)
+    attention = {
+        "nystrom": dict(bind=f"{nystrom}:nystrom_attention"),
+        "bare": dict(bind=f"{nystrom}:nystrom_attention"),
+        "no": dict(bind=f"{nystrom}:landmark_attention"),
+        "softmax": dict(bind=f"{room}.attention.softmax:softmax_attention"),
+        "convolution": dict(bind=f"{room}.nn.nystrom:ConvolutionAlone", width=33),
+    }[kind]
+    if landmarks.rpartition("_")[2].isdecimal():
+        attention = dict(attention, landmarks=int(landmarks.rpartition("_")[2]))
+    if kind in ("nystrom", "no") or variant == "softmax_shortcut":
+        attention = dict(shortcut, attention=attention)
+    model = dict(
+        bind=f"{room}.nn.classifier:TokenClassifier",
+        vocabulary=17,
+        features=32,
+        layers=2,
+        hidden=64,
+        mixer=dict(
+            bind=f"{room}.nn.attention:SelfAttention",
+            heads=2,
+            head_size=16,
+            attention=attention,
+        ),
+        position=dict(
+            bind=f"{room}.nn.positions:LearnedPositions", length=64, scale=1.0
+        ),
+    )
+    rate = dict(
+        make="optax:warmup_cosine_decay_schedule",
+        init_value=0.0,
+        peak_value=3e-3,
+        warmup_steps=40,
+        decay_steps=steps,
+    )
+    task = dict(
+        make=f"{room}.tasks.classification:Classification",
+        data=dict(make=f"{room}.data.labelled:digit_pixels", batch=64),
+        model=model,
+    )
+    return ConfigDict(
+        dict(
+            seed=0,
+            steps=steps,
+            eval_every=100,
+            task=task,
+            optimizer=dict(make="optax:adam", learning_rate=rate),
+        )
+    )
+
+
+def claim(scores):
+    return {"draft": scores["softmax"]["valid/accuracy"] > 0.5}

@@ -1,0 +1,76 @@
+"""DRAFT
+
+Claim:  x
+Limits: x
+Source: https://kexue.fm/archives/6933
+Run:    python -m experiments.run --config=configs/attention/unilm_mask.py:docs_unilm
+Cost:   x
+"""
+
+from ml_collections import ConfigDict
+
+VARIANTS = ("sums_unilm", "sums_causal", "docs_unilm", "docs_causal")
+SMOKE = {
+    "steps": 2,
+    "task.data.batch": 2,
+    "task.model.features": 8,
+    "task.model.layers": 1,
+    "task.model.hidden": 8,
+}
+
+
+def get_config(variant="sums_unilm"):
+    room = "kexue_jax"
+    text, _, mask = variant.partition("_")
+    segment = {"unilm": 0, "causal": 1}[mask]
+    data, steps, peak = {
+        "sums": (
+            dict(make=f"{room}.data.pairs:sums", digits=3, batch=128, held_out=1024),
+            1500,
+            3e-3,
+        ),
+        "docs": (
+            dict(make=f"{room}.data.pairs:documented_signatures", length=96, batch=32),
+            600,
+            3e-3,
+        ),
+    }[text]
+    model = dict(
+        bind=f"{room}.nn.transformer:Transformer",
+        features=64,
+        layers=2,
+        hidden=256,
+        mixer=dict(
+            bind=f"{room}.nn.attention:SelfAttention",
+            heads=4,
+            head_size=16,
+            position=dict(bind=f"{room}.position.rotary:rotary"),
+        ),
+        mask=dict(bind=f"{room}.attention.masks:unilm_mask"),
+        is_causal=False,
+    )
+    rate = dict(
+        make="optax:warmup_cosine_decay_schedule",
+        init_value=0.0,
+        peak_value=peak,
+        warmup_steps=50,
+        decay_steps=steps,
+    )
+    task = dict(
+        make=f"{room}.tasks.token_prediction:TokenPrediction",
+        data=dict(data, source_segment=segment),
+        model=model,
+    )
+    return ConfigDict(
+        dict(
+            seed=0,
+            steps=steps,
+            eval_every=steps // 5,
+            task=task,
+            optimizer=dict(make="optax:adam", learning_rate=rate),
+        )
+    )
+
+
+def claim(scores):
+    return {"draft": scores["docs_unilm"]["valid/loss"] < 9}
