@@ -45,9 +45,7 @@ def get_config(variant="gelu"):
             activation=KINDS[variant],
         ),
     )
-    rate = dict(
-        make="optax:cosine_decay_schedule", init_value=2e-3, decay_steps=1000
-    )
+    rate = dict(make="optax:cosine_decay_schedule", init_value=2e-3, decay_steps=1000)
     return ConfigDict(
         dict(
             seed=0,

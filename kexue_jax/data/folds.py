@@ -45,7 +45,7 @@ class Folds:
     def __post_init__(self):
         if self.folds < 2 or self.repeats < 1 or len(self.rows) < self.folds:
             raise ValueError(
-                "folds must be at least 2 and at most the rows, repeats at least 1; got "
+                "folds must be from 2 to the rows, and repeats at least 1; got "
                 f"{self.folds} and {self.repeats} of {len(self.rows)} rows"
             )
         if len(self.rows) != len(self.label):

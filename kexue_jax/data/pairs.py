@@ -17,9 +17,7 @@ SEPARATOR, END = 256, 257
 Pair = tuple[str, str]
 
 
-def pair_rows(
-    pairs: Sequence[Pair], *, length: int, source_segment: int = 0
-) -> Batch:
+def pair_rows(pairs: Sequence[Pair], *, length: int, source_segment: int = 0) -> Batch:
     """Lays pairs out as rows of bytes in which the target is to be predicted.
 
     Args:

@@ -71,9 +71,7 @@ class RecurrentClassifier(nnx.Module):
         self.head = nnx.Linear(size, classes, rngs=rngs)
 
     def _weights(self) -> recurrent.Weights:
-        return recurrent.Weights(
-            self.inputs[...], self.recurrent[...], self.bias[...]
-        )
+        return recurrent.Weights(self.inputs[...], self.recurrent[...], self.bias[...])
 
     def _start(self, batch: int) -> Any:
         zero = jnp.zeros((batch, self.size), jnp.float32)

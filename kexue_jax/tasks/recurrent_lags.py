@@ -58,10 +58,11 @@ class RecurrentLags:
         self.data, self.batch, self.repeats = data, data.source, repeats
         self.columns = data.symbols + data.others
         self._make, self._apply = functional(partial(model, self.columns, data.symbols))
+        self._each = jax.jit(self._nets)
         self._hits = jax.jit(lambda *args: self._losses(*args)[1])
         self._sizes = jax.jit(self._gradients)
 
-    def _each(self, rng):
+    def _nets(self, rng):
         """Nets with axes of lags and repeats in front."""
         shape = (len(self.data.lags), self.repeats)
         params, extras = jax.vmap(jax.vmap(self._make))(jax.random.split(rng, shape))
@@ -178,4 +179,3 @@ class RecurrentLags:
     def fingerprint(self) -> dict[str, Any]:
         """Returns what the data are."""
         return self.data.fingerprint()
-
