@@ -7,26 +7,56 @@ them.
 from collections.abc import Callable
 
 import jax
+import jax.numpy as jnp
 from flax import nnx
 
 from kexue_jax.attention.nystrom import depthwise_convolution
+from kexue_jax.attention.protocol import key_mask
+
+REASON = "a convolution sees the same values whatever the query"
 
 
-def _check_whole(mask: jax.Array | None, is_causal: bool) -> None:
-    if mask is not None or is_causal:
-        raise ValueError(
-            "a convolution sees neighbours on both sides and all of them: mask must be "
-            f"None and is_causal False, got {mask}, {is_causal}"
-        )
+class ConvolutionAlone(nnx.Module):
+    """A trained convolution of the values without any attention, as a control."""
+
+    def __init__(self, *, heads: int, head_size: int, width: int = 33, rngs: nnx.Rngs):
+        """Draws ``[N, W]``; W is `width`, odd, and 1 lets no place see another.
+
+        Raises:
+          ValueError: if `width` is even or not positive.
+        """
+        del head_size  # all channels of a head share its kernel
+        if width < 1 or width % 2 == 0:
+            raise ValueError(f"width must be odd and positive, got {width}")
+        drawn = jax.random.normal(rngs.params(), (heads, width))
+        self.kernel = nnx.Param(width**-0.5 * drawn)
+
+    def __call__(
+        self,
+        query: jax.Array,
+        key: jax.Array,
+        value: jax.Array,
+        mask: jax.Array | None = None,
+        *,
+        is_causal: bool = False,
+    ) -> jax.Array:
+        """Returns ``[B, T, N, V]``, whatever the queries and keys are.
+
+        Raises:
+          ValueError: if `mask` tells queries apart, or `is_causal` is True.
+        """
+        del query
+        if is_causal:
+            raise ValueError(
+                "is_causal must be False: a convolution sees both sides; got True"
+            )
+        kept = key_mask(mask, key, reason=REASON)
+        if kept is not None:
+            value = jnp.where(jnp.swapaxes(kept, 1, 2)[..., None], value, 0.0)
+        return depthwise_convolution(value, self.kernel[...])
 
 
-def _kernel(rngs: nnx.Rngs, heads: int, width: int) -> nnx.Param:
-    """Draws ``[N, W]`` of which a sum over W has deviation 1."""
-    drawn = jax.random.normal(rngs.params(), (heads, width))
-    return nnx.Param(width**-0.5 * drawn)
-
-
-class Shortcut(nnx.Module):
+class Shortcut(ConvolutionAlone):
     """Any attention function, plus a trained convolution of the values."""
 
     def __init__(
@@ -38,15 +68,9 @@ class Shortcut(nnx.Module):
         width: int = 33,
         rngs: nnx.Rngs,
     ):
-        """`width` is W, odd: how many places a kernel reaches over, its own included.
-
-        Raises:
-          ValueError: if `width` is even or not positive.
-        """
-        del head_size  # all channels of a head share its kernel
-        _check_width(width)
+        """`attention` is a function; `width` as in `ConvolutionAlone`."""
+        super().__init__(heads=heads, head_size=head_size, width=width, rngs=rngs)
         self.attention = attention
-        self.kernel = _kernel(rngs, heads, width)
 
     def __call__(
         self,
@@ -57,40 +81,10 @@ class Shortcut(nnx.Module):
         *,
         is_causal: bool = False,
     ) -> jax.Array:
-        """Returns ``[B, T, N, V]``; masks and causality are refused."""
-        _check_whole(mask, is_causal)
-        near = depthwise_convolution(value, self.kernel[...])
-        return self.attention(query, key, value) + near
-
-
-class ConvolutionAlone(nnx.Module):
-    """The convolution of `Shortcut` without any attention, as a control."""
-
-    def __init__(self, *, heads: int, head_size: int, width: int = 33, rngs: nnx.Rngs):
-        """`width` is W, odd, as in `Shortcut`.
+        """Returns ``[B, T, N, V]``.
 
         Raises:
-          ValueError: if `width` is even or not positive.
+          ValueError: as `ConvolutionAlone` or `attention` does.
         """
-        del head_size  # all channels of a head share its kernel
-        _check_width(width)
-        self.kernel = _kernel(rngs, heads, width)
-
-    def __call__(
-        self,
-        query: jax.Array,
-        key: jax.Array,
-        value: jax.Array,
-        mask: jax.Array | None = None,
-        *,
-        is_causal: bool = False,
-    ) -> jax.Array:
-        """Returns ``[B, T, N, V]``, whatever the queries and keys are."""
-        del query, key
-        _check_whole(mask, is_causal)
-        return depthwise_convolution(value, self.kernel[...])
-
-
-def _check_width(width: int) -> None:
-    if width < 1 or width % 2 == 0:
-        raise ValueError(f"width must be odd and positive, got {width}")
+        near = super().__call__(query, key, value, mask, is_causal=is_causal)
+        return self.attention(query, key, value, mask) + near

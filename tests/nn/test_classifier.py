@@ -57,7 +57,7 @@ def test_a_shortcut_adds_what_the_convolution_alone_gives():
     sizes = dict(heads=2, head_size=3, width=3)
     inputs = jax.random.normal(jax.random.key(0), (3, 1, 5, 2, 3))
 
-    def attention(query, key, value):
+    def attention(query, key, value, mask):
         return query + key
 
     both = Shortcut(attention=attention, rngs=nnx.Rngs(1), **sizes)
@@ -65,6 +65,9 @@ def test_a_shortcut_adds_what_the_convolution_alone_gives():
     np.testing.assert_allclose(
         both(*inputs), alone(*inputs) + inputs[0] + inputs[1], rtol=1e-5, atol=1e-6
     )
+    hidden = jnp.arange(5)[None, None, None] < 3
+    other = inputs.at[2, :, 3:].set(7.0)
+    np.testing.assert_array_equal(alone(*inputs, hidden), alone(*other, hidden))
     with pytest.raises(ValueError, match="is_causal"):
         alone(*inputs, is_causal=True)
     with pytest.raises(ValueError, match="width must be odd"):
