@@ -11,7 +11,7 @@ from flax import nnx
 from kexue_jax.algorithms import recurrent
 from kexue_jax.algorithms.recurrent_gradients import state_gradients
 
-PARTS = {
+PARTS: dict[Callable[..., Any], tuple[int, bool]] = {
     recurrent.simple_step: (1, False),
     recurrent.lstm_step: (4, True),
     recurrent.gru_step: (3, False),
@@ -54,8 +54,10 @@ class RecurrentClassifier(nnx.Module):
         """
         inner = step.func if isinstance(step, partial) else step
         if inner not in PARTS:
-            known = ", ".join(found.__name__ for found in PARTS)
-            raise ValueError(f"step must be one of {known}, got {step!r}")
+            raise ValueError(
+                "step must be one of kexue_jax.algorithms.recurrent that takes plain "
+                f"Weights, got {step!r}"
+            )
         gates, self.has_cell = PARTS[inner]
         biases = tuple(biases) or (0.0,) * gates
         if len(biases) != gates:
