@@ -13,9 +13,11 @@ CELLS = {
     "lstm_3": dict(step="lstm_step", biases=(0.0, 3.0, 0.0, 0.0)),
     "lstm_1": dict(step="lstm_step", biases=(0.0, 1.0, 0.0, 0.0)),
     "lstm_0": dict(step="lstm_step", biases=()),
-    "gru": dict(step="gru_step", biases=()),
-    "minimal_gru": dict(step="minimal_gru_step", biases=()),
-    "reset_last": dict(step="reset_last_step", biases=()),
+    "gru_3": dict(step="gru_step", biases=(0.0, -3.0, 0.0)),
+    "gru_0": dict(step="gru_step", biases=()),
+    "minimal_gru_0": dict(step="minimal_gru_step", biases=()),
+    "reset_last_3": dict(step="reset_last_step", biases=(0.0, -3.0, 0.0)),
+    "reset_last_0": dict(step="reset_last_step", biases=()),
     "simple_tanh": dict(step="simple_step", biases=()),
     "simple_relu": dict(step="simple_step", biases=()),
 }
@@ -38,7 +40,7 @@ def get_config(variant="lstm_3"):
         make=f"{room}.tasks.recurrent_lags:RecurrentLags",
         data=dict(
             make=f"{room}.data.delayed:DelayedSymbol",
-            lags=(10, 20, 50, 100),
+            lags=(10, 20, 40, 80),
             batch=32,
             held_out_rows=256,
         ),

@@ -21,7 +21,7 @@ VARIANTS = (
 )
 SMOKE = {
     "steps": 2,
-    "task.data.batch": 100,
+    "task.data.batch": 90,
     "task.model.features": 8,
     "task.model.layers": 1,
     "task.model.hidden": 8,
@@ -31,7 +31,7 @@ SMOKE = {
 def get_config(variant="nystrom_8"):
     room = "kexue_jax"
     kind, _, landmarks = variant.partition("_")
-    steps = 400
+    steps = 1500
     nystrom = f"{room}.attention.nystrom"
     shortcut = dict(bind=f"{room}.nn.nystrom:Shortcut", width=33)
     attention = {
@@ -65,19 +65,19 @@ def get_config(variant="nystrom_8"):
         make="optax:warmup_cosine_decay_schedule",
         init_value=0.0,
         peak_value=3e-3,
-        warmup_steps=40,
+        warmup_steps=100,
         decay_steps=steps,
     )
     task = dict(
         make=f"{room}.tasks.classification:Classification",
-        data=dict(make=f"{room}.data.labelled:digit_pixels", batch=64),
+        data=dict(make=f"{room}.data.labelled:digit_pixels", batch=32),
         model=model,
     )
     return ConfigDict(
         dict(
             seed=0,
             steps=steps,
-            eval_every=100,
+            eval_every=300,
             task=task,
             optimizer=dict(make="optax:adam", learning_rate=rate),
         )

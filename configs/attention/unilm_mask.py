@@ -26,7 +26,7 @@ def get_config(variant="sums_unilm"):
     data, steps, peak = {
         "sums": (
             dict(make=f"{room}.data.pairs:sums", digits=3, batch=128, held_out=1024),
-            1500,
+            1000,
             3e-3,
         ),
         "docs": (
