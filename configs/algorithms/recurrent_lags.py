@@ -1,10 +1,20 @@
-"""DRAFT
+"""A cell remembers as far as its gates are open at first; half shut they do not help.
 
-Claim:  x
-Limits: x
-Source: https://kexue.fm/archives/7888
+Claim:  asked for the first symbol after as many others as the lag, a GRU and the cell
+        that the post proposes learn lags up to 80 in every net if the bias of their
+        gate is such that they keep 95 % at first; simple nets do not learn 80. An LSTM
+        learns 40 with a forget bias of 3, 20 at most with 1 and 10 at most with 0. Each
+        of these brings 10,000 times as much gradient back over 80 steps, before
+        training, as the next. With biases of 0 no gated cell learns a longer lag than
+        the simple net with tanh, whose recurrent weights begin orthogonal; one with
+        ReLU learns a shorter one.
+Limits: 32 units, 800 steps of Adam, one symbol to keep; more training moves every lag.
+        A lag counts as learned from an accuracy of 95 % in both nets of a seed. Chosen
+        on seeds 10 and 11.
+Source: https://kexue.fm/archives/7888, which compares the cells and names the forget
+        bias in passing.
 Run:    python -m experiments.run --config=configs/algorithms/recurrent_lags.py:lstm_3
-Cost:   x
+Cost:   10 variants, 30 s each on two CPU cores, for eight nets each.
 """
 
 from ml_collections import ConfigDict
@@ -64,4 +74,23 @@ def get_config(variant="lstm_3"):
 
 
 def claim(scores):
-    return {"draft": scores["lstm_3"]["all/solved"] >= 10}
+    solved = {name: scores[name]["all/solved"] for name in VARIANTS}
+    back = {name: scores[name]["lag_80/first"] for name in VARIANTS}
+    tanh, relu = solved["simple_tanh"], solved["simple_relu"]
+    shut = [solved[name] <= tanh for name in VARIANTS if name.endswith("_0")]
+    return {
+        "open gates learn lag 80": (
+            (solved["gru_3"] == 80) & (solved["reset_last_3"] == 80)
+        ),
+        "simple nets do not": (tanh < 80) & (relu < 80),
+        "forget bias 3 learns lag 40": solved["lstm_3"] >= 40,
+        "forget bias 1 does not, nor 0 lag 20": (
+            (solved["lstm_1"] <= 20) & (solved["lstm_0"] <= 10)
+        ),
+        "the bias brings the gradient back": (
+            (back["lstm_3"] > back["lstm_1"] + 4)
+            & (back["lstm_1"] > back["lstm_0"] + 4)
+        ),
+        "with biases of 0 gates do not help": sum(shut) == len(shut),
+        "ReLU falls short of tanh": relu < tanh,
+    }
