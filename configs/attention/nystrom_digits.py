@@ -31,7 +31,7 @@ SMOKE = {
 def get_config(variant="nystrom_8"):
     room = "kexue_jax"
     kind, _, landmarks = variant.partition("_")
-    steps = 1500
+    steps = 1200
     nystrom = f"{room}.attention.nystrom"
     shortcut = dict(bind=f"{room}.nn.nystrom:Shortcut", width=33)
     attention = {

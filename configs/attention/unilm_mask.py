@@ -1,10 +1,16 @@
-"""DRAFT
+"""A source that sees itself both ways helps to add numbers, and not to describe code.
 
-Claim:  x
-Limits: x
+Claim:  one Transformer writes targets behind sources, and all that differs is whether
+        the source sees itself both ways (the mask of UniLM) or from left to right. Of
+        sums of two numbers of three digits, digits from the left, the loss on numbers
+        held out is less than half with the mask of UniLM. Of the first lines of
+        docstrings, given signatures of the standard library, it is the same within 2 %.
+Limits: two layers and minutes of training, from nothing; the post fine-tunes a BERT,
+        which has only ever seen both sides. The places of a source that sees only its
+        left can still all be read by the target. Chosen on seed 10.
 Source: https://kexue.fm/archives/6933
-Run:    python -m experiments.run --config=configs/attention/unilm_mask.py:docs_unilm
-Cost:   x
+Run:    python -m experiments.run --config=configs/attention/unilm_mask.py:sums_unilm
+Cost:   4 variants, 30 s (sums) and 60 s each on two CPU cores.
 """
 
 from ml_collections import ConfigDict
@@ -31,7 +37,7 @@ def get_config(variant="sums_unilm"):
         ),
         "docs": (
             dict(make=f"{room}.data.pairs:documented_signatures", length=96, batch=32),
-            600,
+            400,
             3e-3,
         ),
     }[text]
@@ -73,4 +79,14 @@ def get_config(variant="sums_unilm"):
 
 
 def claim(scores):
-    return {"draft": scores["docs_unilm"]["valid/loss"] < 9}
+    loss = {name: scores[name]["valid/loss"] for name in VARIANTS}
+    ratio = loss["docs_unilm"] / loss["docs_causal"]
+    return {
+        "sums: less than half the loss": (
+            loss["sums_unilm"] < 0.5 * loss["sums_causal"]
+        ),
+        "sums: nearly all digits are right": (
+            scores["sums_unilm"]["valid/accuracy"] > 0.98
+        ),
+        "docstrings: no difference of 2 %": abs(ratio - 1.0) < 0.02,
+    }
