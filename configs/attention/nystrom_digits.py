@@ -1,10 +1,17 @@
-"""DRAFT
+"""On digits as tokens the shortcut of Nystrom attention does better than all attention.
 
-Claim:  x
-Limits: x
+Claim:  of digits as 64 tokens, two layers with Nystrom attention and its convolution
+        classify more held out right than with softmax attention, with 4, 8 or 16
+        landmarks. But softmax with the same convolution does so too, by 2 points or
+        more, and the convolution alone, without any attention, is nowhere behind
+        Nystrom attention by more than a point. Leaving the inverse out of the middle
+        moves the accuracy by less than 3 points.
+Limits: 1,437 digits to learn from and 360 held out, where a point is four digits; small
+        models that know a digit by heart before they know what it is. It does not say
+        what attention is worth where what matters is far away. Chosen on seed 10.
 Source: https://kexue.fm/archives/8180
 Run:    python -m experiments.run --config=configs/attention/nystrom_digits.py:nystrom_8
-Cost:   x
+Cost:   8 variants, 25 s each on two CPU cores.
 """
 
 from ml_collections import ConfigDict
@@ -85,4 +92,17 @@ def get_config(variant="nystrom_8"):
 
 
 def claim(scores):
-    return {"draft": scores["softmax"]["valid/accuracy"] > 0.5}
+    right = {name: scores[name]["valid/accuracy"] for name in VARIANTS}
+    alone, plain = right["convolution"], right["softmax"]
+    nystrom = {m: right[f"nystrom_{m}"] for m in (4, 8, 16)}
+    return {
+        **{f"{m} landmarks: above softmax": x > plain for m, x in nystrom.items()},
+        "softmax gains by the shortcut": right["softmax_shortcut"] > plain + 0.02,
+        **{
+            f"{m} landmarks: the shortcut alone is no worse": alone > x - 0.01
+            for m, x in nystrom.items()
+        },
+        "the middle matrix hardly matters": (
+            abs(nystrom[8] - right["no_middle_8"]) < 0.03
+        ),
+    }
