@@ -10,7 +10,7 @@ Limits: two layers and minutes of training, from nothing; the post fine-tunes a 
         left can still all be read by the target. Chosen on seed 10.
 Source: https://kexue.fm/archives/6933
 Run:    python -m experiments.run --config=configs/attention/unilm_mask.py:sums_unilm
-Cost:   4 variants, 30 s (sums) and 60 s each on two CPU cores.
+Cost:   4 variants, 30 s (sums) and 40 s each on two CPU cores.
 """
 
 from ml_collections import ConfigDict
@@ -37,7 +37,7 @@ def get_config(variant="sums_unilm"):
         ),
         "docs": (
             dict(make=f"{room}.data.pairs:documented_signatures", length=96, batch=32),
-            400,
+            300,
             3e-3,
         ),
     }[text]
