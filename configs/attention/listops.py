@@ -1,10 +1,18 @@
-"""DRAFT
+"""Nested lists are worked out by Nystrom attention as well as by softmax attention.
 
-Claim:  x
-Limits: x
-Source: https://kexue.fm/archives/8180
+Claim:  on short ListOps, two layers with Nystrom attention and its convolution are
+        within 3 points of those with softmax, and both are 3 points or more above a
+        model whose places see nothing of each other.
+Limits: expressions of 17 to 64 tokens, six levels of at most six entries, 800 steps.
+        The published size is 501 to 1,999 tokens and ten levels of at most ten entries:
+        --config.task.data.examples=98000 --config.task.data.depth=10
+        --config.task.data.arguments=10 --config.task.data.shortest=500
+        --config.task.data.longest=2000 --config.task.model.position.length=2000
+        --config.task.data.held_out=49; it is for a GPU and not what the claim says.
+Source: https://kexue.fm/archives/8180, and the benchmark of
+        https://arxiv.org/abs/2011.04006.
 Run:    python -m experiments.run --config=configs/attention/listops.py:nystrom
-Cost:   x
+Cost:   4 variants, 60 s each on two CPU cores.
 """
 
 from ml_collections import ConfigDict
@@ -86,4 +94,9 @@ def get_config(variant="nystrom"):
 
 
 def claim(scores):
-    return {"draft": scores["softmax"]["valid/accuracy"] > 0.0}
+    right = {name: 100 * scores[name]["valid/accuracy"] for name in VARIANTS}
+    return {
+        "near softmax": abs(right["nystrom"] - right["softmax"]) < 3,
+        "Nystrom: above what sees nothing": right["nystrom"] > right["alone"] + 3,
+        "softmax: above what sees nothing": right["softmax"] > right["alone"] + 3,
+    }

@@ -1,10 +1,15 @@
-"""DRAFT
+"""Reading bytes needs few products of tokens: trained scores of places nearly serve.
 
-Claim:  x
-Limits: x
+Claim:  for the next byte of documentation, a two-layer model whose scores are trained
+        numbers for each pair of places, or predicted from one token, loses at most 10 %
+        more than one with products of tokens; mixed with trained numbers, products lose
+        at most 2 % more than alone. Numbers that are drawn and never trained lose at
+        least 3 % more than trained ones.
+Limits: windows of 64 bytes and minutes of training; where tokens must be compared it is
+        otherwise, see attention/synthesizer_lookup.
 Source: https://kexue.fm/archives/7430
 Run:    python -m experiments.run --config=configs/attention/synthesizer_text.py:random
-Cost:   x
+Cost:   5 variants, 40 s each on two CPU cores.
 """
 
 from ml_collections import ConfigDict
@@ -79,4 +84,11 @@ def get_config(variant="random"):
 
 
 def claim(scores):
-    return {"draft": scores["products"]["valid_64/loss"] < 9}
+    loss = {name: scores[name]["valid_64/loss"] for name in VARIANTS}
+    products = loss["products"]
+    return {
+        "trained numbers: at most 10 %": loss["random"] < 1.10 * products,
+        "predicted scores: at most 10 %": loss["dense"] < 1.10 * products,
+        "the mixture: at most 2 %": loss["random_products"] < 1.02 * products,
+        "untrained numbers: 3 % behind": (loss["fixed_random"] > 1.03 * loss["random"]),
+    }
