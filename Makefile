@@ -2,6 +2,8 @@ IN := .venv/bin
 READY := .venv/ready
 PYTHON ?= python3
 PYTEST := $(IN)/python -m pytest --doctest-modules
+# Thousands of small programs: compiling them as in earnest is what takes the time.
+UNOPTIMISED := XLA_FLAGS="$(XLA_FLAGS) --xla_backend_optimization_level=0"
 
 help: ## List the commands.
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -12,7 +14,7 @@ $(READY): pyproject.toml constraints.txt
 demo: $(READY) ## Set up, then run the default experiment to its report.
 	$(IN)/python -m experiments.run --config=configs/text/docs_model.py
 test: $(READY) ## Set up, then all tests that are not marked slow or peer.
-	$(PYTEST) -n 2 -m "not slow and not peer"
+	$(UNOPTIMISED) $(PYTEST) -n 2 -m "not slow and not peer"
 test-all: $(READY) ## All tests but those of other libraries; takes long.
 	$(PYTEST) -n 2 -m "not peer"
 peers: $(READY) ## Tests against other libraries, which it installs.
@@ -22,8 +24,10 @@ reliability: $(READY) ## The reliability scorecard, with its figures.
 	$(PYTEST) -n 2 tests/reliability -m reliability
 claims: $(READY) ## Check every claim at full size; writes docs/results and the tables.
 	$(IN)/python -m experiments.check --jobs=2
-bench: $(READY) ## Measure speed side by side; writes docs/benchmarks.
+bench: $(READY) ## Measure speed beside other libraries, which it installs; writes docs.
+	$(IN)/pip install -q -c constraints.txt -e '.[peer,peer-torch]'
 	$(IN)/python -m benchmarks.loop --write
+	$(IN)/python -m benchmarks.attention --write
 lint: $(READY) ## Style of the code.
 	$(IN)/ruff check . && $(IN)/ruff format --check .
 types: $(READY) ## Types of the code.

@@ -213,6 +213,7 @@ def test_the_page_of_attention_says_what_each_function_can_do(
         "window": 2,
         "rate": 2,
         "radius": 2,
+        "layout": np.ones((1, 1), bool),
         "key_table": jax.numpy.ones((3, 4)),
         "content_bias": jax.numpy.ones((2, 4)),
         "position_bias": jax.numpy.ones((2, 4)),

@@ -45,7 +45,7 @@ def get_config(variant="nystrom"):
         "alone": dict(bind=convolution, width=1),
     }[variant]
     model = dict(
-        bind=f"{room}.nn.classifier:TokenClassifier",
+        bind=f"{room}.nn.token_classifier:TokenClassifier",
         vocabulary=16,
         features=64,
         layers=2,

@@ -53,7 +53,7 @@ def get_config(variant="nystrom_8"):
     if kind in ("nystrom", "no") or variant == "softmax_shortcut":
         attention = dict(shortcut, attention=attention)
     model = dict(
-        bind=f"{room}.nn.classifier:TokenClassifier",
+        bind=f"{room}.nn.token_classifier:TokenClassifier",
         vocabulary=17,
         features=32,
         layers=2,

@@ -1,5 +1,6 @@
 """Attention: pure functions of query, key, value and mask."""
 
+from kexue_jax.attention.block_sparse import block_sparse_attention
 from kexue_jax.attention.blocked import blocked_attention
 from kexue_jax.attention.deberta import deberta_attention, deberta_attention_as_released
 from kexue_jax.attention.efficient import efficient_attention
@@ -12,6 +13,7 @@ from kexue_jax.attention.feature_maps import (
     relu_features,
     taylor_features,
 )
+from kexue_jax.attention.grouped import grouped_attention
 from kexue_jax.attention.linear import (
     LinearState,
     linear_attention,
@@ -70,6 +72,7 @@ __all__ = [
     "ScaledFeatures",
     "atrous_attention",
     "atrous_mask",
+    "block_sparse_attention",
     "block_sparse_mask",
     "blocked_attention",
     "causal_mask",
@@ -82,6 +85,7 @@ __all__ = [
     "elu_plus_one",
     "entropy_invariant_attention",
     "exp_features",
+    "grouped_attention",
     "hyperbolic_features",
     "iid_projection",
     "iterative_pinv",

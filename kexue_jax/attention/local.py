@@ -3,16 +3,9 @@
 import jax
 import jax.numpy as jnp
 
-from kexue_jax import numerics
 from kexue_jax.attention import protocol
 from kexue_jax.attention.softmax import softmax_attention
-
-
-def _pad(array, axis, before, after=0):
-    """Adds zeros (or False) at both ends of an axis; one of length 1 is left alone."""
-    axis %= array.ndim
-    widths = [(before, after) if i == axis else (0, 0) for i in range(array.ndim)]
-    return jnp.pad(array, widths)
+from kexue_jax.attention.tiles import attend, cut_mask, pad_axis
 
 
 def _blocks(array, count, block):
@@ -23,25 +16,11 @@ def _with_neighbours(blocks, is_causal):
     """Puts before (and after) each block of axis 1 the one before (and after) it."""
     if blocks.shape[1] == 1:
         return blocks
-    before = _pad(blocks[:, :-1], 1, 1)
+    before = pad_axis(blocks[:, :-1], 1, 1)
     parts = [before, blocks]
     if not is_causal:
-        parts.append(_pad(blocks[:, 1:], 1, 0, 1))
+        parts.append(pad_axis(blocks[:, 1:], 1, 0, 1))
     return jnp.concatenate(parts, axis=2)
-
-
-def _cut_mask(mask, queries, places, keys):
-    """Returns what a mask says of each block, ``[B, blocks, N, t, s]``, any may be 1.
-
-    `queries` are ``[blocks, t]`` and `places` ``[blocks, s]`` indices into the mask.
-    """
-    by_row = mask.shape[2] > 1
-    mask = jnp.take(mask, queries, axis=2) if by_row else mask[:, :, None]
-    if mask.shape[-1] > 1:
-        places = jnp.clip(places, 0, keys - 1)[None, None, :, None, :]
-        shape = (*mask.shape[:2], places.shape[2], mask.shape[3], mask.shape[4])
-        mask = jnp.take_along_axis(jnp.broadcast_to(mask, shape), places, axis=-1)
-    return mask.transpose(0, 2, 1, 3, 4)
 
 
 def local_attention(
@@ -84,8 +63,8 @@ def local_attention(
     Source: https://kexue.fm/archives/6853, with nothing computed that is hidden but for
       the ends of the blocks.
     """
-    group = protocol.check_inputs(query, key, value)
-    (batch, queries, heads, size), keys = query.shape, key.shape[1]
+    protocol.check_inputs(query, key, value)
+    (batch, queries, heads, _), keys = query.shape, key.shape[1]
     protocol.check_mask(mask, (batch, heads, queries, keys))
     if radius < 0 or (block is not None and block < max(radius, 1)):
         raise ValueError(
@@ -97,9 +76,9 @@ def local_attention(
     skipped = max(keys - length, 0)
     block = min(max(radius, 64) if block is None else block, length)
     count = -(-length // block)
-    query = _pad(query, 1, length - queries, count * block - length)
+    query = pad_axis(query, 1, length - queries, count * block - length)
     key, value = (
-        _pad(x[:, skipped:], 1, length - keys + skipped, count * block - length)
+        pad_axis(x[:, skipped:], 1, length - keys + skipped, count * block - length)
         for x in (key, value)
     )
     own = jnp.arange(count * block).reshape(count, block)
@@ -112,21 +91,13 @@ def local_attention(
     seen = seen[None, :, None]
     if mask is not None:
         rows = jnp.clip(own - (length - queries), 0, queries - 1)
-        seen &= _cut_mask(mask, rows, near - length + keys, keys)
-    shared = (heads // group, group)
-    query = _blocks(query, count, block).reshape(batch, count, block, *shared, size)
+        seen &= cut_mask(mask, rows, near - length + keys, keys)
+    query = _blocks(query, count, block)
     key, value = (
         _with_neighbours(_blocks(x, count, block), is_causal) for x in (key, value)
     )
-    wide = jnp.float32
-    scores = jnp.einsum("bctkgh,bcskh->bckgts", query, key, preferred_element_type=wide)
-    shape = scores.shape
-    scores = scores.reshape(batch, count, heads, *shape[-2:]) / size**0.5
-    weights = numerics.masked_softmax(scores, seen).astype(value.dtype).reshape(shape)
-    output = jnp.einsum(
-        "bckgts,bcskv->bctkgv", weights, value, preferred_element_type=wide
-    )
-    output = output.reshape(batch, count * block, heads, -1).astype(value.dtype)
+    output = attend(query, key, value, seen)
+    output = output.reshape(batch, count * block, heads, -1)
     return output[:, length - queries : length]
 
 
@@ -171,7 +142,7 @@ def atrous_attention(
     lead, key_lead = size * rate - queries, size * rate - keys
 
     def deal(array, before):
-        array = _pad(array, 1, before)
+        array = pad_axis(array, 1, before)
         array = array.reshape(batch, size, rate, *array.shape[2:])
         return array.swapaxes(1, 2).reshape(batch * rate, size, *array.shape[3:])
 
@@ -179,11 +150,11 @@ def atrous_attention(
     if mask is None:
         mask = real
     elif mask.shape[3] > 1:
-        mask = _pad(mask, 3, key_lead)
+        mask = pad_axis(mask, 3, key_lead)
     else:
         mask = mask & real
     if mask.shape[2] > 1:
-        mask = _pad(mask, 2, lead).reshape(*mask.shape[:2], size, rate, size, rate)
+        mask = pad_axis(mask, 2, lead).reshape(*mask.shape[:2], size, rate, size, rate)
         mask = jnp.diagonal(mask, axis1=3, axis2=5)
     else:
         mask = mask.reshape(*mask.shape[:3], size, rate)

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from kexue_jax.attention.softmax import softmax_attention
-from kexue_jax.position.compatibility import check_compatible
+from kexue_jax.position.compatibility import check_compatible, has_own_positions
 
 LECUN_NORMAL = nnx.initializers.lecun_normal()  # as in nnx.Linear
 
@@ -43,7 +43,71 @@ class Cache(NamedTuple):
     length: jax.Array
 
 
-class SelfAttention(nnx.Module):
+class Heads(nnx.Module):
+    """Projections of a stream to queries, keys and values of heads, and back to it."""
+
+    def __init__(
+        self,
+        features: int,
+        *,
+        heads: int,
+        head_size: int,
+        key_heads: int | None = None,
+        qk_norm: bool = False,
+        output_init: Callable[..., jax.Array] = LECUN_NORMAL,
+        rngs: nnx.Rngs,
+    ):
+        """Makes four projections without biases.
+
+        Args:
+          features: D, size of the stream.
+          heads, head_size: N and H; their product need not be D.
+          key_heads: K, heads of keys and values, each shared by N / K heads of queries;
+            default N.
+          qk_norm: whether queries and keys are divided by their root mean square, each
+            head alone, so that scores cannot grow with weights.
+          output_init: of the last projection; zeros let the module begin as zero.
+          rngs: where the initial weights come from; it is not kept.
+
+        Raises:
+          ValueError: if the heads do not divide.
+        """
+        self.heads, self.head_size = heads, head_size
+        self.key_heads = heads if key_heads is None else key_heads
+        if heads < 1 or self.key_heads < 1 or heads % self.key_heads:
+            raise ValueError(f"key_heads must divide {heads} heads, got {key_heads}")
+        inner, shared = heads * head_size, self.key_heads * head_size
+        self.query = nnx.Linear(features, inner, use_bias=False, rngs=rngs)
+        self.key = nnx.Linear(features, shared, use_bias=False, rngs=rngs)
+        self.value = nnx.Linear(features, shared, use_bias=False, rngs=rngs)
+        self.output = nnx.Linear(
+            inner, features, use_bias=False, kernel_init=output_init, rngs=rngs
+        )
+        self.qk_norm = (
+            nnx.RMSNorm(head_size, use_scale=False, rngs=rngs) if qk_norm else None
+        )
+
+    def _split(self, features):
+        return features.reshape(*features.shape[:2], -1, self.head_size)
+
+    def _normalised(self, features):
+        return features if self.qk_norm is None else self.qk_norm(features)
+
+    def queries(self, inputs: jax.Array) -> jax.Array:
+        """Returns ``[B, T, N, H]`` of ``[B, T, D]``."""
+        return self._normalised(self._split(self.query(inputs)))
+
+    def keys_and_values(self, inputs: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Returns two arrays ``[B, S, K, H]`` of ``[B, S, D]``."""
+        key, value = self._split(self.key(inputs)), self._split(self.value(inputs))
+        return self._normalised(key), value
+
+    def joined(self, mixed: jax.Array) -> jax.Array:
+        """Returns ``[B, T, D]`` of ``[B, T, N, H]``."""
+        return self.output(mixed.reshape(*mixed.shape[:2], -1))
+
+
+class SelfAttention(Heads):
     """Attention of a sequence to itself.
 
     The attention function and the position function are arguments, so that a variant
@@ -64,81 +128,63 @@ class SelfAttention(nnx.Module):
         output_init: Callable[..., jax.Array] = LECUN_NORMAL,
         rngs: nnx.Rngs,
     ):
-        """Makes four projections without biases.
+        """Makes the projections and what is between them.
 
         Each of `attention`, `position` and `bias` may also be a class of modules that
         are called in the same way; it is made with ``heads=, head_size=, rngs=``.
 
         Args:
-          features: D, size of the input and of the output.
-          heads, head_size: N and H; their product need not be D.
-          key_heads: K, heads of keys and values, each shared by N / K heads of queries;
-            default N. Not every attention function takes fewer.
+          features, heads, head_size, key_heads, qk_norm, output_init: of `Heads`. Not
+            every attention function takes fewer heads of keys.
           attention: ``(query, key, value, mask, *, is_causal) -> output``; one that
             also takes ``query_positions`` and ``key_positions`` is given them.
           position: ``(features, positions) -> features``, applied to queries and keys;
             None leaves them as they are.
           bias: ``(query_positions, key_positions) -> [B or 1, N, T, S]``, added to the
             scores by an attention function that takes ``bias``.
-          qk_norm: whether queries and keys are divided by their root mean square, each
-            head alone and before `position`, so that scores cannot grow with weights.
-          output_init: of the last projection; zeros let the module begin as zero.
           rngs: where the initial weights come from; it is not kept.
 
         Raises:
           ValueError: if the heads do not divide, or `attention` cannot honour the
             position or the bias.
         """
-        self.heads, self.head_size = heads, head_size
-        self.key_heads = heads if key_heads is None else key_heads
-        if heads < 1 or self.key_heads < 1 or heads % self.key_heads:
-            raise ValueError(f"key_heads must divide {heads} heads, got {key_heads}")
-        sizes = dict(heads=heads, head_size=head_size, rngs=rngs)
-        inner, shared = heads * head_size, self.key_heads * head_size
-        self.query = nnx.Linear(features, inner, use_bias=False, rngs=rngs)
-        self.key = nnx.Linear(features, shared, use_bias=False, rngs=rngs)
-        self.value = nnx.Linear(features, shared, use_bias=False, rngs=rngs)
-        self.output = nnx.Linear(
-            inner, features, use_bias=False, kernel_init=output_init, rngs=rngs
+        super().__init__(
+            features,
+            heads=heads,
+            head_size=head_size,
+            key_heads=key_heads,
+            qk_norm=qk_norm,
+            output_init=output_init,
+            rngs=rngs,
         )
+        sizes = dict(heads=heads, head_size=head_size, rngs=rngs)
         self.attention = built(attention, **sizes)
         self.position = built(position, **sizes)
         self.bias = built(bias, **sizes)
         takes = inspect.signature(self.attention).parameters
+        self.counts_places = has_own_positions(attention)
         self.takes_positions = {"query_positions", "key_positions"} <= set(takes)
         for technique in (position, bias):
             if technique is not None:
                 check_compatible(technique, attention)
         if bias is not None and "bias" not in takes:
             raise ValueError(f"attention {attention!r} takes no bias, got {bias!r}")
-        self.qk_norm = (
-            nnx.RMSNorm(head_size, use_scale=False, rngs=rngs) if qk_norm else None
-        )
 
     def _projected(self, inputs, positions):
         """Query ``[B, T, N, H]``, key and value ``[B, T, K, H]`` of `inputs`."""
-        batch, length, _ = inputs.shape
-
-        def split(features):
-            return features.reshape(batch, length, -1, self.head_size)
-
-        query, key = split(self.query(inputs)), split(self.key(inputs))
-        if self.qk_norm is not None:
-            query, key = self.qk_norm(query), self.qk_norm(key)
+        query, (key, value) = self.queries(inputs), self.keys_and_values(inputs)
         if self.position is not None:
             query, key = self.position(query, positions), self.position(key, positions)
-        return query, key, split(self.value(inputs))
+        return query, key, value
 
     def _mixed(self, projected, mask, is_causal, query_positions, key_positions):
-        query, _, _ = projected
         options: dict[str, Any] = {"is_causal": is_causal}
         if self.bias is not None:
             options["bias"] = self.bias(query_positions, key_positions)
         if self.takes_positions:
             options["query_positions"] = query_positions
             options["key_positions"] = key_positions
-        mixed = self.attention(*projected, mask, **options)
-        return self.output(mixed.reshape(*query.shape[:2], -1))
+        return self.joined(self.attention(*projected, mask, **options))
 
     def __call__(
         self,
@@ -155,7 +201,15 @@ class SelfAttention(nnx.Module):
           mask: bool, broadcastable to ``[B, N, T, T]``; True keeps a key.
           is_causal: whether a place sees itself and those before alone.
           positions: ``[T]`` or ``[B, T]``; default 0, 1, 2, ...
+
+        Raises:
+          ValueError: if there are `positions` and `attention` counts them itself.
         """
+        if positions is not None and self.counts_places:
+            raise ValueError(
+                f"attention {self.attention!r} counts distances itself: positions must "
+                f"be None, got an array of shape {positions.shape}"
+            )
         if positions is None:
             positions = jnp.arange(inputs.shape[1])
         projected = self._projected(inputs, positions)

@@ -15,7 +15,7 @@ from kexue_jax.attention.linear import (
     linear_attention_step,
 )
 from kexue_jax.attention.performer import orthogonal_projection, positive_features
-from kexue_jax.nn.attention import LECUN_NORMAL, SelfAttention, built
+from kexue_jax.nn.attention import LECUN_NORMAL, Heads, built
 
 
 class Drawn(nnx.Variable):
@@ -46,7 +46,7 @@ class RandomFeatures(nnx.Module):
         return self.kind(features, projection=self.projection[...])
 
 
-class LinearSelfAttention(SelfAttention):
+class LinearSelfAttention(Heads):
     """Self-attention by products of features, in linear time.
 
     Its `step` carries sums over all keys so far: memory and time do not grow with the
@@ -66,25 +66,21 @@ class LinearSelfAttention(SelfAttention):
         output_init: Callable[..., jax.Array] = LECUN_NORMAL,
         rngs: nnx.Rngs,
     ):
-        """Makes four projections without biases.
+        """Makes the projections and the features.
 
         Args:
-          features: D, size of the input and of the output.
-          heads, head_size: N and H.
+          features, heads, head_size, qk_norm, output_init: of `Heads`.
           feature_map: from ``[..., H]`` to features, or a class of modules that do so,
             such as `RandomFeatures`.
           scale: queries and keys are multiplied by its root; ``1 / sqrt(H)`` where the
             features imitate softmax attention.
           rotate: such as `rotary`; turns the features in the numerator.
-          qk_norm: whether queries and keys are divided by their root mean square.
-          output_init: of the last projection.
           rngs: where the initial weights come from; it is not kept.
         """
         super().__init__(
             features,
             heads=heads,
             head_size=head_size,
-            attention=linear_attention,
             qk_norm=qk_norm,
             output_init=output_init,
             rngs=rngs,
@@ -92,6 +88,9 @@ class LinearSelfAttention(SelfAttention):
         sizes = dict(heads=heads, head_size=head_size, rngs=rngs)
         self.feature_map = built(feature_map, **sizes)
         self.scale, self.rotate = scale, rotate
+
+    def _projected(self, inputs):
+        return self.queries(inputs), *self.keys_and_values(inputs)
 
     def _options(self) -> dict[str, Any]:
         return dict(feature_map=self.feature_map, scale=self.scale, rotate=self.rotate)
@@ -110,14 +109,22 @@ class LinearSelfAttention(SelfAttention):
           inputs: ``[B, T, D]``.
           mask: of keys, bool ``[B or 1, N or 1, 1, T]``; True keeps a key.
           is_causal: whether a place sees itself and those before alone.
-          positions: must be 0, 1, 2, ..., where `rotate` puts them.
+          positions: must be None where `rotate` turns features, which it does at
+            0, 1, 2, ...; without it nothing depends on them.
+
+        Raises:
+          ValueError: if there are `positions` that `rotate` would not see.
         """
-        del positions  # see above
-        projected = self._projected(inputs, None)
-        mixed = linear_attention(
-            *projected, mask, is_causal=is_causal, **self._options()
+        if positions is not None and self.rotate is not None:
+            raise ValueError(
+                "features are rotated at 0, 1, 2, ...: positions must be None, "
+                f"got an array of shape {positions.shape}"
+            )
+        return self.joined(
+            linear_attention(
+                *self._projected(inputs), mask, is_causal=is_causal, **self._options()
+            )
         )
-        return self.output(mixed.reshape(*inputs.shape[:2], -1))
 
     def empty_cache(self, batch: int, length: int, dtype: Any = jnp.float32) -> Any:
         """Returns a `LinearState` before the first place, for any `length`."""
@@ -137,5 +144,5 @@ class LinearSelfAttention(SelfAttention):
           cache: a `LinearState`, of `empty_cache` or the step before.
         """
         step = functools.partial(linear_attention_step, cache, **self._options())
-        cache, mixed = step(*self._projected(inputs, None))
-        return self.output(mixed.reshape(*inputs.shape[:2], -1)), cache
+        cache, mixed = step(*self._projected(inputs))
+        return self.joined(mixed), cache

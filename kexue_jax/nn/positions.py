@@ -12,6 +12,7 @@ from kexue_jax.position.alibi import alibi_bias, alibi_slopes
 from kexue_jax.position.learned import hierarchical_table, learned
 from kexue_jax.position.recursive import flow
 from kexue_jax.position.t5 import t5_bias, t5_bias_causal
+from kexue_jax.position.untied import untied_bias, untied_front
 
 
 class LearnedPositions(nnx.Module):
@@ -136,4 +137,57 @@ class BucketBias(nnx.Module):
             query_positions,
             key_positions,
             max_distance=self.max_distance,
+        )
+
+
+class UntiedBias(nnx.Module):
+    """Products of trained places with each other, apart from the content (TUPE).
+
+    Bind ``scale=(2 * head_size) ** -0.5`` to the attention that adds it.
+    """
+
+    def __init__(
+        self,
+        *,
+        heads: int,
+        head_size: int,
+        length: int,
+        features: int = 64,
+        has_front: bool = False,
+        rngs: nnx.Rngs,
+    ):
+        """Draws `length` places of `features` numbers, normalised, and two projections.
+
+        With `has_front` position 0 is a symbol such as [CLS], with numbers of its own.
+        """
+        self.places = LearnedPositions(
+            features=features, length=length, scale=1.0, rngs=rngs
+        )
+        self.norm = nnx.LayerNorm(features, rngs=rngs)
+        shape = (features, heads, head_size)
+        self.query, self.key = (
+            nnx.Param(features**-0.5 * jax.random.normal(rngs.params(), shape))
+            for _ in range(2)
+        )
+        self.front = nnx.Param(jnp.zeros((2, heads))) if has_front else None
+
+    def __call__(
+        self, query_positions: jax.Array, key_positions: jax.Array
+    ) -> jax.Array:
+        """Returns ``[1 or B, N, T, S]`` float32; places before the first are as it."""
+        query, key = (
+            jnp.einsum(
+                "...d,dnh->...nh", self.norm(self.places(jnp.maximum(at, 0))), kernel
+            )
+            for at, kernel in (
+                (query_positions, self.query[...]),
+                (key_positions, self.key[...]),
+            )
+        )
+        bias = untied_bias(query, key)
+        if self.front is None:
+            return bias
+        of, to = self.front[...]
+        return untied_front(
+            bias, query_positions, key_positions, first_query=of, first_key=to
         )

@@ -14,7 +14,7 @@ from kexue_jax.attention.deberta import deberta_attention
 from kexue_jax.attention.relative_shift import relative_distances
 from kexue_jax.attention.shaw import shaw_attention
 from kexue_jax.attention.transformer_xl import transformer_xl_attention
-from kexue_jax.position.sinusoidal import sinusoidal_halves
+from kexue_jax.position.sinusoidal import sinusoidal, sinusoidal_halves
 
 
 def _drawn(rngs: nnx.Rngs, *shape: int, scale: float = 0.02) -> nnx.Param:
@@ -58,6 +58,45 @@ class ShawAttention(nnx.Module):
             is_causal=is_causal,
             key_table=self.key_table[...],
             value_table=table,
+        )
+
+
+class NezhaAttention(nnx.Module):
+    """`shaw_attention` whose rows are sinusoids of the distance, for keys and values.
+
+    There are no parameters. Source: Wei et al., https://arxiv.org/abs/1909.00204
+    """
+
+    def __init__(self, *, heads: int, head_size: int, clip: int = 64, rngs: nnx.Rngs):
+        """Distances beyond `clip` are as `clip`; nothing is drawn.
+
+        Raises:
+          ValueError: if `head_size` is odd.
+        """
+        del heads, rngs  # they share the rows, and nothing is drawn
+        self.head_size, self.clip = head_size, clip
+        sinusoidal(jnp.arange(1), size=head_size)  # refuses an odd size
+
+    def __call__(
+        self,
+        query: jax.Array,
+        key: jax.Array,
+        value: jax.Array,
+        mask: jax.Array | None = None,
+        *,
+        is_causal: bool = False,
+    ) -> jax.Array:
+        """Returns ``[B, T, N, V]``."""
+        key_minus_query = jnp.arange(self.clip, -self.clip - 1, -1)  # of each row
+        rows = sinusoidal(key_minus_query, size=self.head_size).astype(query.dtype)
+        return shaw_attention(
+            query,
+            key,
+            value,
+            mask,
+            is_causal=is_causal,
+            key_table=rows,
+            value_table=rows,
         )
 
 

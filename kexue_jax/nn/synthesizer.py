@@ -243,9 +243,16 @@ class Synthesizer(nnx.Module):
           inputs: ``[B, T, D]``.
           mask: bool, broadcastable to ``[B, N, T, T]``; True keeps a key.
           is_causal: whether a place sees itself and those before alone.
-          positions: must be 0, 1, 2, ..., as scores belong to places.
+          positions: must be None, as scores belong to places.
+
+        Raises:
+          ValueError: if there are `positions`, or T exceeds L.
         """
-        del positions  # see above
+        if positions is not None:
+            raise ValueError(
+                "scores of a Synthesizer belong to places: positions must be None, "
+                f"got an array of shape {positions.shape}"
+            )
         parts = [make(inputs) for make in self.scores]
         whole = parts[0]
         if self.mixture is not None:

@@ -14,7 +14,8 @@ def by_name(params: Any, *, rules: Sequence[tuple[str, str]], otherwise: str) ->
 
     Args:
       params: a tree of arrays.
-      rules: pairs of a text and a label; paths read ``blocks/0/mixer/query/kernel``.
+      rules: pairs of a text and a label; paths read as in
+        ``stack/blocks/0/mixer/query/kernel``.
       otherwise: the label where no rule applies.
 
     Returns:

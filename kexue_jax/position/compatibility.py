@@ -32,6 +32,7 @@ PLACES = {
     "kerple_log_bias": "bias",
     "kerple_power_bias": "bias",
     "sandwich_bias": "bias",
+    "untied_bias": "bias",
 }
 """Where each position acts; xPos is not here, it has a function for queries alone."""
 
@@ -41,23 +42,27 @@ FEATURE_MAP = (
     "a rotation before its feature map is not relative; pass it to the attention, "
     "which turns the features"
 )
-NO_QUERY_KEY = "it has no product of queries and keys to turn"
 
 REFUSALS = {
     "linear_attention": {"bias": NO_MATRIX, "rotation": FEATURE_MAP},
     "efficient_attention": {"bias": NO_MATRIX, "rotation": FEATURE_MAP},
     "performer_attention": {"bias": NO_MATRIX},
     "nystrom_attention": {"bias": NO_MATRIX},
-    "dense_synthesizer_attention": {"rotation": NO_QUERY_KEY},
-    "random_synthesizer_attention": {"rotation": NO_QUERY_KEY},
     "shaw_attention": {"bias": OWN, "rotation": OWN},
     "transformer_xl_attention": {"bias": OWN, "rotation": OWN},
     "deberta_attention": {"bias": OWN, "rotation": OWN},
     "deberta_attention_as_released": {"bias": OWN, "rotation": OWN},
     "rectified_rotary_attention": {"bias": OWN, "rotation": OWN},
     "leaky_rectified_rotary_attention": {"bias": OWN, "rotation": OWN},
+    "NezhaAttention": {"bias": OWN, "rotation": OWN},
+    "ShawAttention": {"bias": OWN, "rotation": OWN},
+    "TransformerXLAttention": {"bias": OWN, "rotation": OWN},
+    "DebertaAttention": {"bias": OWN, "rotation": OWN},
 }
-"""What an attention cannot take, and why; those that are not here take everything."""
+"""What an attention cannot take, and why; those that are not here take everything.
+
+Names with capitals are the modules of `kexue_jax.nn.relative`.
+"""
 
 
 def check_compatible(
@@ -67,8 +72,9 @@ def check_compatible(
 
     Args:
       position: a function of this room, or a partial function of one.
-      attention: an attention function, or a partial function of one. Functions that the
-        tables do not name, such as a user's own, are let through.
+      attention: an attention function, or a partial function of one; one that is given
+        another as ``attention=`` is as that other. Functions that the tables do not
+        name, such as a user's own, are let through.
 
     Raises:
       ValueError: if the two do not go together; it says why.
@@ -80,7 +86,16 @@ def check_compatible(
         raise ValueError(f"{position_name} does not go with {attention_name}: {reason}")
 
 
+def has_own_positions(attention: Callable[..., Any]) -> bool:
+    """Returns whether an attention counts distances itself, from 0, 1, 2, ...
+
+    Args:
+      attention: as in `check_compatible`.
+    """
+    return REFUSALS.get(_name(attention), {}).get("rotation") == OWN
+
+
 def _name(function):
     while isinstance(function, partial):
-        function = function.func
+        function = function.keywords.get("attention", function.func)
     return getattr(function, "__name__", "")

@@ -9,6 +9,8 @@ from kexue_jax.attention.efficient import efficient_attention
 from kexue_jax.attention.feature_maps import exp_features
 from kexue_jax.attention.linear import linear_attention
 
+compiled = jax.jit(efficient_attention, static_argnames="is_causal")
+
 
 def inputs(keys, t=37, s=37):
     shapes = ((2, t, 2, 4), (2, s, 2, 4), (2, s, 2, 3))
@@ -37,22 +39,22 @@ def slow(query, key, value, keep, is_causal=False):
 def test_is_the_mixture_of_averages_of_every_feature(is_causal, t, s, keys):
     q, k, v = inputs(keys, t, s)
     mask = jax.random.bernoulli(next(keys), 0.7, (2, 1, 1, s))
-    got = efficient_attention(q, k, v, mask, is_causal=is_causal)
+    got = compiled(q, k, v, mask, is_causal=is_causal)
     want = slow(q, k, v, np.asarray(mask), is_causal)
     np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-6)
 
 
 def test_is_not_linear_attention_with_exp_features(keys):
     q, k, v = inputs(keys)
-    other = linear_attention(q, k, v, feature_map=exp_features)
-    assert jnp.abs(efficient_attention(q, k, v) - other).max() > 0.01
+    other = jax.jit(functools.partial(linear_attention, feature_map=exp_features))
+    assert jnp.abs(compiled(q, k, v) - other(q, k, v)).max() > 0.01
 
 
 @pytest.mark.parametrize("is_causal", [False, True])
 def test_weights_are_not_negative_and_sum_to_one(is_causal, keys):
     q, k, _ = inputs(keys)
     each = jnp.broadcast_to(jnp.eye(37)[None, :, None], (2, 37, 2, 37))
-    weights = efficient_attention(q, k, each, is_causal=is_causal)
+    weights = compiled(q, k, each, is_causal=is_causal)
     assert (weights >= 0).all()
     np.testing.assert_allclose(weights.sum(-1), 1.0, rtol=1e-5)
 

@@ -95,13 +95,23 @@ def test_queries_stand_at_the_last_keys(is_causal, t, s, keys):
     got = attend(q, k, v, mask)
     np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-6)
     if is_causal:
-        got = linear_attention_parallel(q, k, v, mask, feature_map=exp_features)
+        attend = functools.partial(linear_attention_parallel, feature_map=exp_features)
+        got = jax.jit(attend)(q, k, v, mask)
         np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-6)
         assert got[:, : max(t - s, 0)].any() == 0
 
 
-@pytest.mark.parametrize("feature_map", [elu_plus_one, exp_features, cosine_features])
-@pytest.mark.parametrize("rotate", [None, rotary])
+@pytest.mark.parametrize(
+    ("feature_map", "rotate"),
+    [
+        (exp_features, None),
+        (elu_plus_one, rotary),
+        pytest.param(elu_plus_one, None, marks=pytest.mark.slow),
+        pytest.param(cosine_features, None, marks=pytest.mark.slow),
+        pytest.param(exp_features, rotary, marks=pytest.mark.slow),
+        pytest.param(cosine_features, rotary, marks=pytest.mark.slow),
+    ],
+)
 def test_the_three_causal_forms_agree_in_value_and_gradient(feature_map, rotate, keys):
     if rotate is not None and feature_map is cosine_features:
         feature_map = taylor_features  # one plus four features have no halves
@@ -235,7 +245,8 @@ def test_a_factor_of_the_features_of_a_query_cancels(keys):
 def test_weights_are_not_negative_and_sum_to_one(feature_map, keys):
     q, k, _ = inputs(keys)
     each = jnp.broadcast_to(jnp.eye(7)[None, :, None], (2, 7, 2, 7))
-    weights = linear_attention(q, k, each, feature_map=feature_map)
+    attend = jax.jit(functools.partial(linear_attention, feature_map=feature_map))
+    weights = attend(q, k, each)
     assert (weights > -1e-6).all()
     np.testing.assert_allclose(weights.sum(-1), 1.0, rtol=1e-5)
 
@@ -243,7 +254,8 @@ def test_weights_are_not_negative_and_sum_to_one(feature_map, keys):
 def test_the_first_causal_query_gets_the_first_value(keys):
     q, k, v = inputs(keys)
     for form in FORMS:
-        first = form(q, k, v, feature_map=exp_features)[:, 0]
+        attend = jax.jit(functools.partial(form, feature_map=exp_features))
+        first = attend(q, k, v)[:, 0]
         np.testing.assert_allclose(first, v[:, 0], rtol=1e-5)
 
 
@@ -254,13 +266,14 @@ def test_rotation_turns_the_numerator_alone_and_sees_distances_only(keys):
     above = np.einsum("btnm,bsnm->bnts", *map(np.float64, turned))
     below = np.einsum("btnm,bsnm->bnt", *(np.float64(elu_plus_one(x)) for x in (q, k)))
     want = np.einsum("bnts,bsnv->btnv", above / below[..., None], np.float64(v))
-    got = linear_attention(q, k, v, rotate=rotary, chunk_size=3)
+    turn = functools.partial(linear_attention, rotate=rotary, chunk_size=3)
+    got = jax.jit(turn)(q, k, v)
     np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-5)
 
     def later(features, positions):
         return rotary(features, positions + 11)
 
-    moved = linear_attention(q, k, v, rotate=later)
+    moved = jax.jit(functools.partial(linear_attention, rotate=later))(q, k, v)
     np.testing.assert_allclose(moved, want, rtol=1e-4, atol=1e-5)
 
 

@@ -4,9 +4,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 
 from kexue_jax.attention.deberta import deberta_attention_as_released
 from kexue_jax.attention.feature_maps import exp_features
+from kexue_jax.attention.grouped import grouped_attention
+from kexue_jax.attention.softmax import softmax_attention
+from kexue_jax.attention.taylor import taylor_attention
 from kexue_jax.nn import positions, relative, synthesizer
 from kexue_jax.nn.attention import SelfAttention
 from kexue_jax.nn.functional import functional
@@ -45,6 +49,21 @@ MIXERS = {
     "shaw": partial(
         SelfAttention, **SIZES, attention=partial(relative.ShawAttention, clip=2)
     ),
+    "nezha": partial(
+        SelfAttention, **SIZES, attention=partial(relative.NezhaAttention, clip=3)
+    ),
+    "untied": partial(
+        SelfAttention,
+        **SIZES,
+        attention=partial(softmax_attention, scale=8**-0.5),
+        bias=partial(positions.UntiedBias, length=LENGTH + 3, has_front=True),
+    ),
+    "shared heads": partial(
+        SelfAttention,
+        **SIZES,
+        key_heads=1,
+        attention=partial(grouped_attention, attention=taylor_attention),
+    ),
     "xl": partial(SelfAttention, **SIZES, attention=relative.TransformerXLAttention),
     "deberta": partial(
         SelfAttention, **SIZES, attention=partial(relative.DebertaAttention, reach=3)
@@ -63,9 +82,10 @@ MIXERS = {
         SelfAttention, **SIZES, bias=partial(positions.BucketBias, buckets=8)
     ),
 }
-STEPPING = ["shaw", "xl", "deberta", "alibi", "t5"]
+STEPPING = ["shaw", "nezha", "untied", "shared heads", "xl", "deberta", "alibi", "t5"]
 # The penalties of ALiBi are symmetric and tell no left from right.
-KNOWING = ["learned", "hierarchical", "flow", "shaw", "xl", "deberta", "t5"]
+KNOWING = ["learned", "hierarchical", "flow", "shaw", "nezha", "untied", "xl"]
+KNOWING += ["deberta", "t5"]
 STEPPING += ["linear", "linear, rotated", "random features"]
 ADDED = {
     "learned": partial(positions.LearnedPositions, length=LENGTH),
@@ -196,3 +216,33 @@ def test_inputs_beyond_the_greatest_length_are_refused(keys):
         model(keys, partial(synthesizer.Synthesizer, **SIZES, length=8, scores=()))
     with pytest.raises(ValueError, match="high must divide"):
         count(keys, partial(synthesizer.FactorizedDenseScores, high=3))
+
+
+@pytest.mark.parametrize("name", ["linear, rotated", "random", "shaw"])
+def test_positions_that_a_mixer_cannot_honour_are_refused(keys, name):
+    params, extras, apply = model(keys, MIXERS[name])
+    with pytest.raises(ValueError, match=r"positions must be None, got .*\(8,\)"):
+        apply(params, extras, tokens(keys), positions=jnp.arange(LENGTH) + 1)
+
+
+@pytest.mark.parametrize(
+    "attention",
+    [relative.ShawAttention, partial(relative.DebertaAttention, reach=3)],
+)
+def test_attention_with_distances_of_its_own_refuses_a_rotation(attention):
+    make = partial(SelfAttention, 8, **SIZES, attention=attention, position=rotary)
+    with pytest.raises(ValueError, match="relative positions of its own"):
+        make(rngs=nnx.Rngs(0))
+
+
+def test_positions_of_a_model_whose_mixer_has_none_are_added_to_its_embeddings(keys):
+    params, extras, apply = model(
+        keys, MIXERS["linear"], position=partial(positions.LearnedPositions, length=20)
+    )
+    inputs = tokens(keys)
+    plain, at_zero, later = (
+        apply(params, extras, inputs, positions=where)[0]
+        for where in (None, jnp.arange(LENGTH), jnp.arange(LENGTH) + 5)
+    )
+    np.testing.assert_array_equal(plain, at_zero)
+    assert jnp.abs(later - plain).max() > 1e-3

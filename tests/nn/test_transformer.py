@@ -43,11 +43,12 @@ def slow(params, inputs, layers=2, heads=2, size=4, qk_norm=False):
     def norm(x, scale):
         return x / np.sqrt(np.mean(x**2, -1, keepdims=True) + 1e-6) * scale
 
+    table, output = (p["vocabulary"].get(n) for n in ("embedding", "output"))
     out = []
     for row in np.asarray(inputs):
-        stream = p["embedding"][row] * np.sqrt(p["embedding"].shape[1])
+        stream = table[row] * np.sqrt(table.shape[1])
         for layer in range(layers):
-            block = p["blocks"][str(layer)]
+            block = p["stack"]["blocks"][str(layer)]
             x = norm(stream, block["mixer_norm"]["scale"])
             q, k, v = (
                 (x @ block["mixer"][n]["kernel"]).reshape(len(row), heads, size)
@@ -65,8 +66,8 @@ def slow(params, inputs, layers=2, heads=2, size=4, qk_norm=False):
             x = norm(stream, block["feed_forward_norm"]["scale"])
             fed = np.maximum(x @ block["feed_forward"]["widen"]["kernel"], 0.0)
             stream = stream + fed @ block["feed_forward"]["narrow"]["kernel"]
-        table = p.get("output", p["embedding"])
-        out.append(norm(stream, p["norm"]["scale"]) @ table.T)
+        scored = norm(stream, p["stack"]["norm"]["scale"])
+        out.append(scored @ (table if output is None else output).T)
     return np.stack(out)
 
 
@@ -85,7 +86,7 @@ def test_with_zeros_for_the_last_maps_blocks_begin_as_the_identity(keys):
     params, extras, apply = transformer(keys, **options)
     inputs = tokens(keys)
     got, _ = apply(params, extras, inputs)
-    table = params["embedding"]
+    table = params["vocabulary"]["embedding"]
     stream = table[inputs]
     stream = stream * jax.lax.rsqrt(jnp.mean(stream**2, -1, keepdims=True))
     np.testing.assert_allclose(got, stream @ table.T, rtol=1e-4, atol=1e-4)
@@ -152,9 +153,10 @@ def test_training_with_dropout_but_no_key_is_refused(keys):
 def test_an_untied_output_has_its_own_table(keys):
     tied, _, _ = transformer(keys)
     untied, extras, apply = transformer(keys, tied=False)
-    assert "output" not in tied
-    assert untied["output"].shape == (11, 8)
-    zeros = untied | {"output": jnp.zeros((11, 8))}
+    tables = untied["vocabulary"]
+    assert "output" not in tied["vocabulary"]
+    assert tables["output"].shape == (11, 8)
+    zeros = untied | {"vocabulary": tables | {"output": jnp.zeros((11, 8))}}
     assert not apply(zeros, extras, tokens(keys))[0].any()
 
 
@@ -277,9 +279,9 @@ class Scaled(nnx.Module):
 def test_an_attention_with_parameters_is_a_class_where_others_are_functions(keys):
     params, extras, apply = transformer(keys, attention=Scaled)
     _, _, plainly = transformer(keys)
-    assert params["blocks"]["0"]["mixer"]["attention"]["scale"].shape == (1, 2, 1, 1)
     same = jax.tree.map(lambda x: x, params)
-    for block in same["blocks"].values():
+    for block in same["stack"]["blocks"].values():
+        assert block["mixer"]["attention"]["scale"].shape == (1, 2, 1, 1)
         del block["mixer"]["attention"]
     inputs = tokens(keys)
     want, _ = plainly(same, extras, inputs)

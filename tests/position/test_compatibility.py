@@ -5,10 +5,12 @@ import pkgutil
 
 import pytest
 
+import kexue_jax.attention as attentions
 import kexue_jax.position as room
 from kexue_jax.attention.deberta import deberta_attention
 from kexue_jax.attention.shaw import shaw_attention
 from kexue_jax.attention.softmax import softmax_attention
+from kexue_jax.nn import relative
 from kexue_jax.position.alibi import alibi_bias
 from kexue_jax.position.compatibility import PLACES, REFUSALS, check_compatible
 from kexue_jax.position.rotary import rotary, rotary_halves
@@ -32,7 +34,14 @@ def test_every_position_of_the_table_is_a_function_of_the_room():
     assert PLACES.keys() <= names
 
 
-def test_every_refusal_is_of_a_place_that_exists():
+def test_every_refusal_is_of_an_attention_and_a_place_that_exist():
+    modules = [
+        importlib.import_module(f"{attentions.__name__}.{module.name}")
+        for module in pkgutil.iter_modules(attentions.__path__)
+    ]
+    modules.append(relative)
+    names = {name for module in modules for name, _ in inspect.getmembers(module)}
+    assert REFUSALS.keys() <= names
     places = set(PLACES.values())
     assert all(refused.keys() <= places for refused in REFUSALS.values())
 

@@ -77,12 +77,14 @@ class Process(NamedTuple):
 
 
 def environment(mishaps: dict, devices: int) -> dict[str, str]:
-    flag = "--xla_force_host_platform_device_count"
+    count = "--xla_force_host_platform_device_count"
+    ours = os.environ.get("XLA_FLAGS", "").split()
+    flags = [flag for flag in ours if not flag.startswith(count)]
     return os.environ | {
         "PYTHONPATH": str(ROOT),
         "JAX_PLATFORMS": "cpu",
         "NPROC": "32",
-        "XLA_FLAGS": f"{flag}={devices}",
+        "XLA_FLAGS": " ".join([*flags, f"{count}={devices}"]),
         "JAX_COMPILATION_CACHE_DIR": str(ROOT / ".cache" / "jax"),
         "TINY": json.dumps(mishaps),
     }

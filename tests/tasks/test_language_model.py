@@ -116,7 +116,7 @@ def test_a_model_that_knows_nothing_needs_its_vocabulary_in_bits(keys, tokenizer
     learned = partial(BytePairTokenizer, vocabulary=300)
     task = make(tokenizer=tokenizer or learned)
     params, extras = task.init(next(keys))
-    params = params | {"embedding": jnp.zeros_like(params["embedding"])}
+    params = params | {"vocabulary": jax.tree.map(jnp.zeros_like, params["vocabulary"])}
     size = len(task.tokenizer.encode(VALID))
     want = size * np.log2(task.tokenizer.vocabulary) / len(VALID.encode())
     got = task.evaluate(params, extras)["valid/bits_per_byte"]
