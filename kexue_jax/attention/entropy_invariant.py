@@ -111,5 +111,6 @@ def entropy_invariant_attention(
     count = visible_count(mask, queries, keys, is_causal=is_causal)
     scale = entropy_scale(count, base=base, floor=floor) / math.sqrt(size)
     options = {} if bias is None else {"bias": bias}
-    options |= {"scale": scale, "is_causal": is_causal}
-    return attention(query, key, value, mask, **options)
+    return attention(
+        query, key, value, mask, scale=scale, is_causal=is_causal, **options
+    )
