@@ -24,8 +24,10 @@ reliability: $(READY) ## The reliability scorecard, with its figures.
 	$(PYTEST) -n 2 tests/reliability -m reliability
 claims: $(READY) ## Check every claim at full size; writes docs/results and the tables.
 	$(IN)/python -m experiments.check --jobs=2
-bench: $(READY) ## Measure speed side by side; writes docs/benchmarks.
+bench: $(READY) ## Measure speed beside other libraries, which it installs; writes docs.
+	$(IN)/pip install -q -c constraints.txt -e '.[peer,peer-torch]'
 	$(IN)/python -m benchmarks.loop --write
+	$(IN)/python -m benchmarks.attention --write
 lint: $(READY) ## Style of the code.
 	$(IN)/ruff check . && $(IN)/ruff format --check .
 types: $(READY) ## Types of the code.

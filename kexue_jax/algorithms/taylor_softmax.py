@@ -110,3 +110,21 @@ def log_taylor_softmax(
     total = jnp.sum(jnp.where(kept, jnp.exp(shifted), 0.0), axis=-1, keepdims=True)
     result = shifted - jnp.log(jnp.where(total == 0.0, 1.0, total))
     return jnp.moveaxis(jnp.where(kept, result, -jnp.inf), -1, axis)
+
+
+def log_monotone_taylor_softmax(
+    inputs: jax.Array,
+    *,
+    order: int = 2,
+    axis: int = -1,
+    where: jax.Array | None = None,
+) -> jax.Array:
+    """Logarithm of `monotone_taylor_softmax`, as `log_taylor_softmax` is of the other.
+
+    Inputs left of the minimum have no gradient: a class whose input lies there is not
+    brought back, however right it would be.
+    """
+    place, _ = numerics.taylor_exp_minimum(order)
+    return log_taylor_softmax(
+        jnp.maximum(inputs, place), order=order, axis=axis, where=where
+    )

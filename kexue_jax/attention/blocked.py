@@ -244,9 +244,24 @@ def _attend_forward(plan, query, key, value, mask, bias):
     return output, (*operands, output, logs)
 
 
+def _inner_products(output, change, block):
+    """Sums of products over the last axis, without an array of all the products."""
+
+    def some(row, found):
+        x, y = (
+            lax.dynamic_slice_in_dim(x, row * block, block, axis=1).astype(WIDE)
+            for x in (output, change)
+        )
+        more = jnp.sum(x * y, axis=-1)
+        return lax.dynamic_update_slice_in_dim(found, more, row * block, axis=1)
+
+    start = jnp.zeros(output.shape[:-1], WIDE)
+    return lax.fori_loop(0, output.shape[1] // block, some, start)
+
+
 def _attend_backward(plan, saved, change):
     *operands, output, logs = saved
-    inner = jnp.sum(output.astype(WIDE) * change.astype(WIDE), axis=-1)
+    inner = _inner_products(output, change, plan.query_block)
     grads = _by_platform(_backward_loop, plan, *operands, logs, inner, change)
     query, key, value, bias = grads
     return query, key, value, None, bias

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from kexue_jax.attention.causal_sums import causal_sums, finite, ratio
 from kexue_jax.attention.feature_maps import (
     FeatureMap,
     ScaledFeatures,
@@ -67,21 +68,6 @@ class _Form(NamedTuple):
         return jnp.swapaxes(turned, -3, -2)
 
 
-@jax.custom_jvp
-def _ratio(above: jax.Array, below: jax.Array) -> jax.Array:
-    """Returns ``above / below``, and 0 where `below` is 0 or denormal."""
-    seen = jnp.abs(below) >= jnp.finfo(jnp.float32).tiny
-    return jnp.where(seen, above / jnp.where(seen, below, 1.0), 0.0)
-
-
-@_ratio.defjvp
-def _ratio_jvp(primals, tangents):
-    above, below = primals
-    ratio = _ratio(above, below)
-    # The usual rule divides by the square of `below`, which underflows long before it.
-    return ratio, _ratio(tangents[0] - ratio * tangents[1], below)
-
-
 def _keys(form, key, value, keep):
     """Features, factors and values of keys, nothing left of the hidden ones."""
     value = value.astype(jnp.float32)
@@ -96,18 +82,13 @@ def _keys(form, key, value, keep):
     return values, None if log_scale is None else log_scale[..., 0], value
 
 
-def _finite(log_scale):
-    """A factor to compare with: it cancels, and -inf (nothing seen) becomes 0."""
-    return jax.lax.stop_gradient(jnp.where(log_scale > -jnp.inf, log_scale, 0.0))
-
-
 def _absorbed(state, turned, features, log_scale, value):
     """Adds keys and values to a state."""
     top = state.log_scale
     if log_scale is not None:
         top = jax.lax.stop_gradient(jnp.maximum(top, jnp.max(log_scale, axis=-1)))
-        kept = jnp.exp(state.log_scale - _finite(top))
-        share = jnp.exp(log_scale - _finite(top)[..., None])
+        kept = jnp.exp(state.log_scale - finite(top))
+        share = jnp.exp(log_scale - finite(top)[..., None])
         moment = state.moment * kept[..., None, None]
         total = state.total * kept[..., None]
         total = total + jnp.einsum("bnsm,bns->bnm", features, share)
@@ -131,7 +112,7 @@ def _read(form, state, start, query):
     features = form.features(query).values
     above = jnp.einsum("bntm,bnvm->bntv", form.turned(features, start), state.moment)
     below = jnp.einsum("bntm,bnm->bnt", features, state.total)
-    return _ratio(above, below[..., None])
+    return ratio(above, below[..., None])
 
 
 def _causal_chunk(form, state, inputs):
@@ -147,7 +128,7 @@ def _causal_chunk(form, state, inputs):
         past = jnp.ones((1, 1, 1), jnp.float32)
     else:
         top = jax.lax.cummax(jax.lax.stop_gradient(log_scale), axis=2)
-        top = _finite(jnp.maximum(state.log_scale[..., None], top))
+        top = finite(jnp.maximum(state.log_scale[..., None], top))
         shares = log_scale[..., None, :] - top[..., None]
         shares = jnp.exp(jnp.where(visible, shares, -jnp.inf))
         past = jnp.exp(state.log_scale[..., None] - top)
@@ -159,7 +140,7 @@ def _causal_chunk(form, state, inputs):
     above = jnp.einsum("bntm,bnvm->bntv", asked_turned, state.moment)
     above = above * past[..., None] + jnp.einsum("bnts,bnsv->bntv", weights, value)
     state = _absorbed(state, turned, features, log_scale, value)
-    return state, _ratio(above, below[..., None])
+    return state, ratio(above, below[..., None])
 
 
 def _chunked(body, state, inputs, chunk_size):
@@ -204,6 +185,22 @@ def _chunked(body, state, inputs, chunk_size):
     return state, jnp.concatenate(outputs, axis=1) if outputs else None
 
 
+def _causal(form, state, inputs, chunk_size):
+    """Returns the state after all keys, and what every query sees."""
+    if form.rotate is not None:
+        body = functools.partial(_causal_chunk, form)
+        return _chunked(body, state, inputs, chunk_size)
+    *sums, position = state
+    sums, output = causal_sums(
+        lambda query: form.features(query).values,
+        functools.partial(_keys, form),
+        tuple(sums),
+        *inputs,
+        chunk_size=chunk_size,
+    )
+    return LinearState(*sums, position + inputs[1].shape[1]), output
+
+
 def linear_attention(
     query: jax.Array,
     key: jax.Array,
@@ -225,7 +222,7 @@ def linear_attention(
 
     The sums over keys are made once for all queries, or, if causal, carried from chunk
     to chunk with an ordinary masked product inside a chunk. Features are made inside
-    the chunk, forward and backward, so that nothing of size S x M is stored.
+    blocks of chunks, forward and backward, so that nothing of size S x M is stored.
 
     Args:
       query: ``[B, T, N, H]``.
@@ -237,8 +234,8 @@ def linear_attention(
         which makes ``1 / sqrt(H)`` the temperature that softmax attention has.
       is_causal: whether query t sees the keys s <= t + S - T only.
       chunk_size: C, how many places are worked on at once; default 64 if causal and
-        256 if not. The states between chunks take ``S / C * N * M * V`` floats in the
-        backward pass.
+        256 if not. The gradient keeps the sums before every 256 places, ``S / 256 * N *
+        M * V`` floats, and before every chunk where that is less than the inputs take.
       rotate: ``(features [B, C, N, M], positions [C]) -> features``, for instance
         `kexue_jax.position.rotary`: turns the features in the numerator alone, at
         place s for key s and t + S - T for query t. The denominator stays as it is,
@@ -255,6 +252,7 @@ def linear_attention(
     Numerics: features, sums and ratios are float32 whatever the input dtype. Factors of
       `ScaledFeatures` are compared with the largest of the keys seen so far and no
       constant is added to features: what comes later changes nothing, to the last bit.
+      If causal and without `rotate`, reverse differentiation only, of any order.
 
     Source: https://kexue.fm/archives/7546 and https://kexue.fm/archives/8601; `rotate`:
       https://kexue.fm/archives/8265
@@ -271,9 +269,8 @@ def linear_attention(
             absorb = functools.partial(_absorb, form)
             state, _ = _chunked(absorb, state, early, max(chunk_size, 256))
         rest = _from(key, first), _from(value, first), _from(keep, first, 2)
-        body = functools.partial(_causal_chunk, form)
         inputs = (_from(query, max(-late, 0)), *rest)
-        _, output = _chunked(body, state, inputs, chunk_size)
+        _, output = _causal(form, state, inputs, chunk_size)
         output = _behind_zeros(output, max(-late, 0))
     else:
         absorb = functools.partial(_absorb, form)
@@ -317,7 +314,7 @@ def linear_attention_parallel(
 
     def join(first, second):
         top = jax.lax.stop_gradient(jnp.maximum(first[0], second[0]))
-        one, two = (jnp.exp(x[0] - _finite(top)) for x in (first, second))
+        one, two = (jnp.exp(x[0] - finite(top)) for x in (first, second))
         moment = one[..., None, None] * first[1] + two[..., None, None] * second[1]
         return top, moment, one[..., None] * first[2] + two[..., None] * second[2]
 
@@ -328,7 +325,7 @@ def linear_attention_parallel(
     asked = form.features(query).values
     above = jnp.einsum("bntm,bntvm->bntv", form.turned(asked, first), moment)
     below = jnp.einsum("bntm,bntm->bnt", asked, total)
-    output = jnp.swapaxes(_ratio(above, below[..., None]), 1, 2)
+    output = jnp.swapaxes(ratio(above, below[..., None]), 1, 2)
     return _behind_zeros(output, max(-late, 0)).astype(value.dtype)
 
 
@@ -398,9 +395,8 @@ def linear_attention_step(
             f"query and key must be equally long and the state {expected}; "
             f"got {query.shape}, {key.shape}, {shapes}"
         )
-    body = functools.partial(_causal_chunk, form)
     inputs = (query, key, value, keep)
-    state, output = _chunked(body, state, inputs, _size(chunk_size, 64))
+    state, output = _causal(form, state, inputs, _size(chunk_size, 64))
     return state, output.astype(value.dtype)
 
 

@@ -190,6 +190,8 @@ def test_the_monotone_form_keeps_the_order_that_the_plain_one_turns():
     got = monotone_taylor_exp(inputs)
     np.testing.assert_allclose(got, [0.5, 0.5, 0.5, 1.0, 2.5], rtol=1e-6)
     weights = monotone_taylor_softmax(inputs)
+    logs = jax.jit(module.log_monotone_taylor_softmax)(inputs)
+    np.testing.assert_allclose(jnp.exp(logs), weights, rtol=1e-5)
     assert (jnp.diff(weights) >= 0.0).all()
     np.testing.assert_allclose(weights, got / got.sum(), rtol=1e-6)
     grad = jax.grad(lambda x: monotone_taylor_exp(x).sum())(inputs)

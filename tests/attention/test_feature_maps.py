@@ -140,3 +140,9 @@ def test_what_no_map_can_be_is_refused():
         projected(x, jnp.ones((2, 5)))
     with pytest.raises(ValueError, match=r"eps must not be negative, got -0\.1"):
         relu_features(x, eps=-0.1)
+
+
+def test_elu_plus_one_has_one_derivative_at_zero():
+    points = jnp.array([-1e-6, 0.0, 1e-6])
+    slopes = jax.vmap(jax.grad(elu_plus_one))(points)
+    np.testing.assert_allclose(slopes, 1.0, rtol=1e-5)

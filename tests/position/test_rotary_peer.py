@@ -1,9 +1,11 @@
 """Rotary positions beside those of transformers' RoFormer and LLaMA, and its YaRN."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from kexue_jax.attention.softmax import softmax_attention
 from kexue_jax.position.frequencies import (
     interpolated_frequencies,
     ntk_frequencies,
@@ -28,6 +30,35 @@ def test_neighbours_are_those_of_roformer(keys):
     want, _ = rotate(table(torch.Size([2, 9]))[None, None], theirs, theirs)
     got = rotary(features, np.arange(9))
     np.testing.assert_allclose(got, want.permute(0, 2, 1, 3).numpy(), 1e-5, 1e-5)
+
+
+def test_attention_is_that_of_roformer_with_its_weights(keys):
+    torch = pytest.importorskip("torch")
+    roformer = pytest.importorskip("transformers.models.roformer.modeling_roformer")
+    settings = roformer.RoFormerConfig(
+        hidden_size=16, num_attention_heads=2, attention_probs_dropout_prob=0.0
+    )
+    module = roformer.RoFormerSelfAttention(settings).eval()
+    with torch.no_grad():
+        for p in module.parameters():
+            p.copy_(torch.tensor(np.asarray(jax.random.normal(next(keys), p.shape))))
+    table = np.concatenate([f(turns()) for f in (np.sin, np.cos)], -1)
+    inputs = jax.random.normal(next(keys), (2, 9, 16))
+    with torch.no_grad():
+        want = module(
+            torch.tensor(np.asarray(inputs)),
+            sinusoidal_pos=torch.tensor(table, dtype=torch.float32)[None, None],
+        )[0].numpy()
+    w = {name: jnp.asarray(p.detach().numpy()) for name, p in module.named_parameters()}
+    query, key, value = (
+        (inputs @ w[f"{name}.weight"].T + w[f"{name}.bias"][None, None]).reshape(
+            2, 9, 2, 8
+        )
+        for name in ("query", "key", "value")
+    )
+    query, key = (rotary(x, np.arange(9)) for x in (query, key))
+    got = softmax_attention(query, key, value).reshape(2, 9, 16)
+    np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-4)
 
 
 def turns():
