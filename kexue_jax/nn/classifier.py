@@ -1,6 +1,6 @@
-"""Classifiers: blocks over tokens and a mean over places, or a perceptron of rows."""
+"""A classifier of tokens: blocks over places and a mean."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -10,7 +10,6 @@ from flax import nnx
 
 from kexue_jax.nn.attention import SelfAttention, built
 from kexue_jax.nn.dropout import dropout
-from kexue_jax.nn.perceptron import Perceptron
 from kexue_jax.nn.transformer import Block, FeedForward
 
 
@@ -117,28 +116,3 @@ class TokenClassifier(nnx.Module):
             total = jnp.sum(jnp.where(kept[..., None], stream, 0.0), axis=1)
             mean = total / jnp.maximum(jnp.sum(kept, axis=1, keepdims=True), 1)
         return self.head(mean)
-
-
-class RowClassifier(nnx.Module):
-    """A perceptron that gives scores of classes to rows of numbers."""
-
-    def __init__(
-        self,
-        columns: int,
-        classes: int,
-        *,
-        hidden: Sequence[int],
-        activation: Callable[[jax.Array], jax.Array] = jax.nn.relu,
-        rngs: nnx.Rngs,
-    ):
-        """Makes layers from `columns` over `hidden` to `classes`."""
-        self.layers = Perceptron(
-            (columns, *hidden, classes), activation=activation, rngs=rngs
-        )
-
-    def __call__(
-        self, inputs: jax.Array, *, train: bool = False, rng: jax.Array | None = None
-    ) -> jax.Array:
-        """Returns scores ``[B, C]`` of `inputs` ``[B, D]``."""
-        del train, rng  # nothing is random here
-        return self.layers(inputs)

@@ -7,8 +7,9 @@ import pytest
 from flax import nnx
 
 from kexue_jax.nn.attention import SelfAttention
-from kexue_jax.nn.classifier import RowClassifier, TokenClassifier
+from kexue_jax.nn.classifier import TokenClassifier
 from kexue_jax.nn.nystrom import ConvolutionAlone, Shortcut
+from kexue_jax.nn.rows import RowClassifier
 
 MODEL = partial(
     TokenClassifier,
