@@ -46,7 +46,7 @@ def get_config(variant="gelu"):
             )
         ),
         model=dict(
-            bind=f"{room}.nn.classifier:RowClassifier",
+            bind=f"{room}.nn.rows:RowClassifier",
             hidden=(64, 64),
             activation=KINDS[variant],
         ),

@@ -55,7 +55,7 @@ def get_config(variant="taylor_2"):
             )
             for name in TABLES
         },
-        model=dict(bind=f"{room}.nn.classifier:RowClassifier", hidden=(64, 64)),
+        model=dict(bind=f"{room}.nn.rows:RowClassifier", hidden=(64, 64)),
         log_probabilities=found,
         smoothing=0.1 if kind == "smoothed" else 0.0,
     )

@@ -7,8 +7,8 @@ import pytest
 from flax import nnx
 
 from kexue_jax.nn.attention import SelfAttention
-from kexue_jax.nn.classifier import RowClassifier
 from kexue_jax.nn.nystrom import ConvolutionAlone, Shortcut
+from kexue_jax.nn.rows import RowClassifier
 from kexue_jax.nn.token_classifier import TokenClassifier
 
 MODEL = partial(

@@ -6,7 +6,7 @@ import optax
 import pytest
 
 from kexue_jax.data.folds import folded_table
-from kexue_jax.nn.classifier import RowClassifier
+from kexue_jax.nn.rows import RowClassifier
 from kexue_jax.tasks.classification import Classification
 from kexue_jax.tasks.cross_validation import CrossValidation
 

@@ -1,4 +1,4 @@
-"""A classifier of rows of numbers."""
+"""A perceptron as a classifier of rows of numbers."""
 
 from collections.abc import Callable, Sequence
 
