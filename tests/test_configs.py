@@ -13,13 +13,15 @@ from kexue_jax.train.rows import read_rows
 
 ROOT = Path(__file__).resolve().parent.parent
 NAMES = check.names()
-FIRST = {name: configs.load_config(f"configs/{name}.py").variant for name in NAMES}
+LOADED = {name: configs.load_config(f"configs/{name}.py") for name in NAMES}
+CONFIGS = {name: loaded.config for name, loaded in LOADED.items()}
+FIRST = {name: loaded.variant for name, loaded in LOADED.items()}
 # For each task the last config, by name, that is of it.
-TASKS = {configs.load_config(f"configs/{n}.py").config.task.make: n for n in NAMES}
+TASKS = {config.task.make: name for name, config in CONFIGS.items()}
 ALL = [
     (name, variant)
-    for name in NAMES
-    for variant in configs.load_config(f"configs/{name}.py").module.VARIANTS
+    for name, loaded in LOADED.items()
+    for variant in loaded.module.VARIANTS
 ]
 
 
@@ -72,7 +74,14 @@ def smoke(name, variant, tmp_path):
     shutil.rmtree(tmp_path)
 
 
-@pytest.mark.parametrize("name", TASKS.values())
+@pytest.mark.parametrize(
+    "name",
+    [
+        # An analysis without training compiles for seconds: test-all runs it.
+        pytest.param(name, marks=[pytest.mark.slow] * (not CONFIGS[name].steps))
+        for name in TASKS.values()
+    ],
+)
 def test_a_config_of_each_task_runs_to_its_report(name, tmp_path):
     smoke(name, FIRST[name], tmp_path)
 

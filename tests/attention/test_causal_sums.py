@@ -35,8 +35,15 @@ def value_and_gradients(attend, arrays, change):
 
 # Of 20 places 18 make three blocks of two chunks of 3, of 17 there is also a chunk and
 # a rest of 2; with 20 keys for 17 queries three of them stand before the first.
-@pytest.mark.parametrize(("t", "s"), [(20, 20), (17, 20)])
-@pytest.mark.parametrize("scaled", [False, True])
+@pytest.mark.parametrize(
+    ("t", "s", "scaled"),
+    [
+        (17, 20, True),
+        pytest.param(20, 20, True, marks=pytest.mark.slow),
+        pytest.param(20, 20, False, marks=pytest.mark.slow),
+        pytest.param(17, 20, False, marks=pytest.mark.slow),
+    ],
+)
 def test_blocks_chunks_and_rests_have_the_gradients_of_the_other_forms(
     t, s, scaled, keys
 ):

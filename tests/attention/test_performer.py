@@ -304,7 +304,7 @@ def test_a_projection_belongs_to_its_interval(keys):
 def test_bfloat16_keeps_its_dtype_and_stays_near_float32(keys):
     q, k, v = (x.astype(jnp.bfloat16) for x in inputs(keys))
     rows = orthogonal_projection(next(keys), features=16, head_size=4)
-    attend = functools.partial(performer_attention, projection=rows)
+    attend = jax.jit(functools.partial(performer_attention, projection=rows))
     got, want = attend(q, k, v), attend(*(x.astype(jnp.float32) for x in (q, k, v)))
     assert got.dtype == jnp.bfloat16
     np.testing.assert_allclose(got.astype(jnp.float32), want, rtol=1e-2, atol=1e-2)

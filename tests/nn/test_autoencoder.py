@@ -15,7 +15,8 @@ def model(**more):
     make = functools.partial(
         VariationalAutoencoder, features=12, hidden=(8, 6), latent=3, **more
     )
-    return functional(make)
+    init, apply = functional(make)
+    return jax.jit(init), jax.jit(apply, static_argnames=("train", "method"))
 
 
 @pytest.mark.parametrize("tau", [0.1, 0.5, 0.9])

@@ -21,7 +21,7 @@ class Rows(Perceptron):
 def test_classes_are_scored_on_all_that_is_held_out_and_nothing_else(keys):
     data = table("wine", batch=25)
     task = Classification(data=data, model=partial(Rows, columns=13))
-    params, extras = task.init(next(keys))
+    params, extras = jax.jit(task.init)(next(keys))
     scores = task.evaluate(params, extras)
     rows = np.concatenate([b["inputs"][b["weight"] > 0] for b in data.held_out])
     label = np.concatenate([b["label"][b["weight"] > 0] for b in data.held_out])
@@ -40,7 +40,7 @@ def test_smoothing_spreads_its_share_over_all_classes(keys):
         Classification(data=data, model=partial(Rows, columns=13), smoothing=share)
         for share in (0.0, 0.3)
     )
-    params, extras = plain.init(next(keys))
+    params, extras = jax.jit(plain.init)(next(keys))
     batch = data.source(0)
     logs, _ = plain._all(params, extras, batch["inputs"])
     want = 0.7 * plain.loss(params, extras, batch, None)[0] - 0.3 * jnp.mean(logs)

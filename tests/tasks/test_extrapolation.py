@@ -1,6 +1,7 @@
 from functools import partial
 
 import numpy as np
+import jax
 import pytest
 
 from kexue_jax.data.prediction import causal_text
@@ -34,7 +35,7 @@ SLOW = model(
 def test_a_reader_scores_what_its_model_scores_with_the_trained_parameters(keys):
     readers = {"valid_32": {"slow": SLOW, "same": PLAIN}}
     task = Extrapolation(data=data(), model=PLAIN, readers=readers)
-    params, extras = task.init(next(keys))
+    params, extras = jax.jit(task.init)(next(keys))
     scores = task.evaluate(params, extras)
     want = TokenPrediction(data=data(), model=SLOW).evaluate(params, extras)
     plain = TokenPrediction(data=data(), model=PLAIN).evaluate(params, extras)

@@ -51,7 +51,7 @@ def task():
 
 
 def test_two_halves_combined_by_weight_equal_the_whole_batch(task, keys):
-    params, extras = task.init(next(keys))
+    params, extras = jax.jit(task.init)(next(keys))
     batch = task.batch(0)
     batch["weight"][0, 3:] = 0.0
     batch["weight"][2] = 0.0
@@ -65,7 +65,7 @@ def test_two_halves_combined_by_weight_equal_the_whole_batch(task, keys):
 
 
 def test_the_loss_is_the_mean_of_negative_logarithms(task, keys):
-    params, extras = task.init(next(keys))
+    params, extras = jax.jit(task.init)(next(keys))
     batch = task.batch(1)
     batch["weight"][:, ::2] = 0.0
     loss, (_, scores) = task.loss(params, extras, batch, None)
@@ -80,7 +80,7 @@ def test_the_loss_is_the_mean_of_negative_logarithms(task, keys):
 
 
 def test_a_batch_without_weight_has_loss_zero_and_finite_gradients(task, keys):
-    params, extras = task.init(next(keys))
+    params, extras = jax.jit(task.init)(next(keys))
     batch = task.batch(0)
     batch["weight"][:] = 0.0
     loss, grads = jax.value_and_grad(lambda p: task.loss(p, extras, batch, None)[0])(
@@ -92,7 +92,7 @@ def test_a_batch_without_weight_has_loss_zero_and_finite_gradients(task, keys):
 
 def test_dropout_follows_the_key_and_is_off_without_one(keys):
     task = make(dropout_rate=0.5)
-    params, extras = task.init(next(keys))
+    params, extras = jax.jit(task.init)(next(keys))
     one, two = next(keys), next(keys)
     losses = [
         float(task.loss(params, extras, task.batch(0), rng)[0])
@@ -104,7 +104,7 @@ def test_dropout_follows_the_key_and_is_off_without_one(keys):
 
 
 def test_bfloat16_params_give_a_float32_loss_near_the_other(task, keys):
-    params, extras = task.init(next(keys))
+    params, extras = jax.jit(task.init)(next(keys))
     half = jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16), params)
     got, want = (task.loss(p, extras, task.batch(0), None)[0] for p in (half, params))
     assert got.dtype == jnp.float32
@@ -115,7 +115,7 @@ def test_bfloat16_params_give_a_float32_loss_near_the_other(task, keys):
 def test_a_model_that_knows_nothing_needs_its_vocabulary_in_bits(keys, tokenizer):
     learned = partial(BytePairTokenizer, vocabulary=300)
     task = make(tokenizer=tokenizer or learned)
-    params, extras = task.init(next(keys))
+    params, extras = jax.jit(task.init)(next(keys))
     params = params | {"vocabulary": jax.tree.map(jnp.zeros_like, params["vocabulary"])}
     size = len(task.tokenizer.encode(VALID))
     want = size * np.log2(task.tokenizer.vocabulary) / len(VALID.encode())
@@ -124,7 +124,7 @@ def test_a_model_that_knows_nothing_needs_its_vocabulary_in_bits(keys, tokenizer
 
 
 def test_training_lowers_the_held_out_bits_below_eight_and_gzip(task, keys):
-    params, extras = task.init(next(keys))
+    params, extras = jax.jit(task.init)(next(keys))
     tx = optax.adam(3e-2)
     opt_state = tx.init(params)
 
@@ -150,7 +150,7 @@ def test_the_order_of_the_ngrams_does_not_look_at_the_held_out_text():
 
 
 def test_exhibits_are_a_table_a_curve_and_samples(task, keys):
-    params, extras = task.init(next(keys))
+    params, extras = jax.jit(task.init)(next(keys))
     table, curve, samples = task.exhibits(params, extras)
     assert isinstance(table, Table)
     assert isinstance(curve, Curves)
@@ -163,7 +163,7 @@ def test_exhibits_are_a_table_a_curve_and_samples(task, keys):
 
 
 def test_samples_are_compiled_once_for_all_prompts(task, keys):
-    params, extras = task.init(next(keys))
+    params, extras = jax.jit(task.init)(next(keys))
     prompts = ["a", "the cat sat", "", "long " * 20, "b", "c"]
     made = task.predict(params, extras, prompts)
     assert len(made) == len(prompts)
@@ -219,7 +219,7 @@ def test_trains_on_words_that_change_their_tokens(keys):
         tokenizer=partial(BytePairTokenizer, vocabulary=280),
         source=partial(windows, batch=2, length=8, seed=0),
     )
-    params, extras = task.init(next(keys))
+    params, extras = jax.jit(task.init)(next(keys))
     loss, _ = task.loss(params, extras, task.batch(0), next(keys))
     assert jnp.isfinite(loss)
 

@@ -1,5 +1,6 @@
 import jax
 import numpy as np
+import pytest
 
 from kexue_jax.attention.masks import sparse_mask
 from kexue_jax.tasks.mask_reach import MaskReach, _layers, _pairs_of_union
@@ -19,6 +20,7 @@ def test_pairs_counted_by_distance_are_those_of_the_mask():
         assert _pairs_of_union(length, rate) == want
 
 
+@pytest.mark.slow
 def test_closed_forms_and_gradients_at_a_small_size(keys):
     task = MaskReach(length=12, rate=3, lengths=(64, 256))
     found = task.evaluate(*task.init(next(keys)))

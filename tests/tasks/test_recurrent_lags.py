@@ -18,7 +18,7 @@ def test_scores_are_those_of_every_lag_and_of_its_own_nets():
         RecurrentClassifier, size=3, step=lstm_step, biases=(0.0, 3.0, 0.0, 0.0)
     )
     task = RecurrentLags(data=data, model=model, repeats=2)
-    params, extras = task.init(jax.random.key(0))
+    params, extras = jax.jit(task.init)(jax.random.key(0))
     scores = task.evaluate(params, extras)
     assert params["bias"].shape == (2, 2, 12)
     assert scores["lag_4/first"] < 0.0

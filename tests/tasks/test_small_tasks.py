@@ -46,14 +46,14 @@ def labels(scales=(1.0, 1.0), **more):
 
 def test_the_loss_of_an_autoencoder_is_error_plus_beta_times_divergence():
     task = variational(beta=3.0)
-    params, extras = task.init(jax.random.key(0))
+    params, extras = jax.jit(task.init)(jax.random.key(0))
     loss, (_, scores) = task.loss(params, extras, task.batch(0), jax.random.key(1))
     np.testing.assert_allclose(loss, scores["error"] + 3 * scores["kl"], rtol=1e-6)
 
 
 def test_evaluation_of_an_autoencoder_repeats_and_leaves_statistics_alone():
     task = variational()
-    params, extras = task.init(jax.random.key(0))
+    params, extras = jax.jit(task.init)(jax.random.key(0))
     first, second = (task.evaluate(params, extras) for _ in range(2))
     assert first == second
     np.testing.assert_allclose(
@@ -77,7 +77,7 @@ def test_many_losses_are_in_their_units_and_scores_are_not():
 
 def test_each_loss_reaches_the_trunk_and_its_own_head_alone():
     task = labels()
-    params, extras = task.init(jax.random.key(0))
+    params, extras = jax.jit(task.init)(jax.random.key(0))
     grads = jax.jacrev(lambda p: task.loss(p, extras, task.batch(0), None)[0])(params)
     heads = grads["heads"]
     assert jnp.any(grads["trunk"]["layers"]["0"]["kernel"][0] != 0)
@@ -92,7 +92,7 @@ def test_scales_without_names_are_refused():
 
 def test_transport_finds_the_closed_form_and_nothing_cheaper():
     task = GaussianTransport(dimension=3, pairs=3, samples=4000, condition=10.0)
-    params, extras = task.init(jax.random.key(0))
+    params, extras = jax.jit(task.init)(jax.random.key(0))
     assert params == {}
     scores = task.evaluate(params, extras)
     assert scores["couplings/map_error"] < 4.5

@@ -24,11 +24,12 @@ MODEL = partial(
 def test_held_out_scores_are_means_over_what_is_asked(keys):
     data = causal_text(TEXT, byte_tokens, length=8, batch=3, lengths=(8, 16))
     task = TokenPrediction(data=data, model=MODEL)
-    params, extras = task.init(next(keys))
+    params, extras = jax.jit(task.init)(next(keys))
     scores = task.evaluate(params, extras)
     total = right = count = 0.0
+    apply = jax.jit(task.apply)
     for batch in data.held_out["valid_16"]:
-        logits, _ = task.apply(params, extras, batch["tokens"])
+        logits, _ = apply(params, extras, batch["tokens"])
         logs = np.asarray(jax.nn.log_softmax(logits), np.float64)
         for b, t in zip(*np.nonzero(batch["weight"]), strict=True):
             total -= logs[b, t, batch["targets"][b, t]]
@@ -44,7 +45,7 @@ def test_the_loss_reads_the_asked_targets_alone(keys):
     data = lookup(names=3, contents=4, batch=5, held_out=7)
     model = partial(MODEL, is_causal=False)
     task = TokenPrediction(data=data, model=model)
-    params, extras = task.init(next(keys))
+    params, extras = jax.jit(task.init)(next(keys))
     batch = data.source(0)
     loss, (_, scores) = task.loss(params, extras, batch, None)
     other = batch | {"targets": np.where(batch["weight"] > 0, batch["targets"], 1)}
