@@ -1,7 +1,7 @@
 from functools import partial
 
-import numpy as np
 import jax
+import numpy as np
 import pytest
 
 from kexue_jax.data.prediction import causal_text
