@@ -47,7 +47,16 @@ ATTENTIONS = {
         rotate=rotary,
     ),
 }
-every = pytest.mark.parametrize("attend", ATTENTIONS.values(), ids=ATTENTIONS)
+every = pytest.mark.parametrize(
+    "attend",
+    [
+        # What was released and what leaks are forms of others that are quick.
+        pytest.param(
+            attend, id=name, marks=[pytest.mark.slow] * (name in ("released", "leaky"))
+        )
+        for name, attend in ATTENTIONS.items()
+    ],
+)
 
 
 def inputs(keys, t=4, s=4):
