@@ -279,7 +279,8 @@ def _solve(cost, p, q, plan, f, g):
     stack, potential = np.empty(nodes, np.int64), np.empty(nodes)
     _plant(arc_row, arc_column, arc_flow, count, rows, tree, flow)
     _price_tree(own, rows, tree, stack, potential)
-    tolerance = 4e-15 * largest
+    # Above what is lost in a tree and in as many pivots: a gain is then a true one.
+    tolerance = 1e-15 * nodes * largest
     start, pivots, fresh = 0, 0, True
     while True:
         row, column, start = _enter(own, rows, potential, start, tolerance)
@@ -293,7 +294,9 @@ def _solve(cost, p, q, plan, f, g):
         gain = own[row, column] - potential[row] - potential[rows + column]
         _pivot(row, column, gain, rows, tree, flow, potential, stack)
         pivots += 1
-        fresh = False
+        fresh = pivots % nodes == 0
+        if fresh:
+            _price_tree(own, rows, tree, stack, potential)
     _write(tree, rows, p_own, q_own, stack, at_row, at_column, plan)
     mean = 0.0
     for i in range(rows):
@@ -393,6 +396,13 @@ def _compiled():
     return made["_solve_some"], True
 
 
+def _cores() -> int:
+    """How many cores this process may use, as far as the system tells."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 @cache
 def _pool(workers: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(workers, thread_name_prefix="transport")
@@ -427,7 +437,8 @@ def transport_simplex(
 
     Numerics: masses are rounded to 46 bits for the choice of the basis and made so
       that no basis is degenerate; plan and potentials are then those of the basis for
-      the masses as given. Potentials are exact to a few 1e-15 of the largest cost.
+      the masses as given. What a pair could still gain is at most 1e-15 of the
+      largest cost for each row and column, and so is the gap for masses of sum 1.
 
     Source: https://kexue.fm/archives/7388, which calls a general linear solver; the
       simplex on trees is Dantzig's (1951).
@@ -445,7 +456,7 @@ def transport_simplex(
     status, pivots = np.zeros(batch, np.int64), np.zeros(batch, np.int64)
     solve, is_compiled = _compiled()
     arrays = (cost, p, q, plan, f, g, status, pivots)
-    workers = min(workers or len(os.sched_getaffinity(0)), batch)
+    workers = min(workers or _cores(), batch)
     if workers < 2 or not is_compiled:
         solve(*arrays, 0, batch)
         return plan, f, g, status, pivots

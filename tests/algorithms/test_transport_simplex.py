@@ -1,9 +1,8 @@
-import warnings
-
 import numpy as np
 import pytest
 from scipy.optimize import linprog
 
+from kexue_jax.algorithms import transport_simplex as module
 from kexue_jax.algorithms.transport_simplex import transport_simplex
 
 pytestmark = pytest.mark.filterwarnings("ignore:optimal transport on the host")
@@ -78,7 +77,28 @@ def test_what_cannot_be_solved_is_said_and_is_zeros():
         transport_simplex(cost, p, q)
 
 
-def test_without_numba_it_says_that_it_is_slow():
-    with warnings.catch_warnings(record=True):
-        warnings.simplefilter("always")
-        assert transport_simplex(np.ones((1, 1, 1)), *np.ones((2, 1, 1)))[0] == 1.0
+def test_without_numba_it_says_that_it_is_slow(monkeypatch):
+    def lacking(name):
+        raise ImportError(name)
+
+    monkeypatch.setattr(module, "import_module", lacking)
+    module._compiled.cache_clear()
+    with pytest.warns(UserWarning, match="install numba"):
+        plan, *_ = transport_simplex(np.ones((1, 1, 1)), *np.ones((2, 1, 1)))
+    module._compiled.cache_clear()
+    assert plan.item() == 1.0
+
+
+def test_equal_points_and_equal_masses_come_to_an_end():
+    """Many bases cost the same here, and sums of costs are no round numbers."""
+    draws = np.random.default_rng(0)
+    points = draws.normal(size=(5, 3))[draws.integers(0, 5, 24)]
+    cost = np.linalg.norm(points[:, None] - points[None, ::-1], axis=-1)
+    mass = np.full(24, 1 / 24)
+    plan, f, g, status, pivots = transport_simplex(
+        cost[None], *mass[None, None].repeat(2, 0)
+    )
+    assert status == 0
+    assert pivots < 24 * 24
+    np.testing.assert_allclose((plan[0] * cost).sum(), 0.0, atol=1e-14)
+    np.testing.assert_allclose(mass @ f[0] + mass @ g[0], 0.0, atol=1e-13)
