@@ -9,6 +9,7 @@ import pytest
 from ml_collections import ConfigDict
 
 from experiments import check, configs, runner
+from kexue_jax.build import resolve
 from kexue_jax.train.rows import read_rows
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -18,6 +19,7 @@ CONFIGS = {name: loaded.config for name, loaded in LOADED.items()}
 FIRST = {name: loaded.variant for name, loaded in LOADED.items()}
 # For each task the last config, by name, that is of it.
 TASKS = {config.task.make: name for name, config in CONFIGS.items()}
+MADE = {name: resolve(make) for make, name in TASKS.items()}
 ALL = [
     (name, variant)
     for name, loaded in LOADED.items()
@@ -74,11 +76,16 @@ def smoke(name, variant, tmp_path):
     shutil.rmtree(tmp_path)
 
 
+def takes_long(name):
+    """An analysis without training, or a task that does more than the one it is of."""
+    bases = set(MADE[name].__mro__[1:])
+    return not CONFIGS[name].steps or bool(bases & set(MADE.values()))
+
+
 @pytest.mark.parametrize(
     "name",
     [
-        # An analysis without training compiles for seconds: test-all runs it.
-        pytest.param(name, marks=[pytest.mark.slow] * (not CONFIGS[name].steps))
+        pytest.param(name, marks=[pytest.mark.slow] * takes_long(name))
         for name in TASKS.values()
     ],
 )

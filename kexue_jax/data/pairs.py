@@ -9,7 +9,7 @@ import numpy as np
 
 from kexue_jax.data.order import Shuffled
 from kexue_jax.data.prediction import Batch, Prediction
-from kexue_jax.data.prose import _sources
+from kexue_jax.data.prose import python_sources
 
 SEPARATOR, END = 256, 257
 """Tokens behind the source and behind the target; all others are bytes."""
@@ -135,7 +135,7 @@ def signatures(folder: pathlib.Path | None = None) -> dict[str, list[Pair]]:
     """
     folder = pathlib.Path(folder or sysconfig.get_path("stdlib"))
     found: dict[str, list[Pair]] = {}
-    files = list(_sources(folder))
+    files = list(python_sources(folder))
     if not files:
         raise FileNotFoundError(f"there is no Python source below {folder}")
     for path in files:

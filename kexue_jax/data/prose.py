@@ -1,6 +1,7 @@
 """Prose that every machine has: the documentation that comes with CPython."""
 
 import ast
+import functools
 import hashlib
 import os
 import pathlib
@@ -168,7 +169,7 @@ def docstrings(
     """
     folder = pathlib.Path(folder or sysconfig.get_path("stdlib"))
     found, files = {}, 0
-    for path in _sources(folder):
+    for path in python_sources(folder):
         files += 1
         try:
             tree = ast.parse(path.read_bytes())
@@ -188,7 +189,7 @@ OTHERS = {
 }
 
 
-def _sources(folder: pathlib.Path) -> Iterator[pathlib.Path]:
+def python_sources(folder: pathlib.Path) -> Iterator[pathlib.Path]:
     """The Python files below a folder, in the order of their names."""
     for place, folders, names in os.walk(folder):
         folders[:] = sorted(set(folders) - OTHERS)
@@ -207,6 +208,16 @@ def _texts(node: ast.AST) -> Iterator[str]:
             yield from _texts(child)
 
 
+@functools.cache
+def _library() -> tuple[str, ...]:
+    """The paragraphs of the standard library's docstrings, each of them once."""
+    return tuple(
+        paragraph
+        for passage in passages(docstrings())
+        for paragraph in paragraphs(passage)
+    )
+
+
 def python_prose(*, seed: int = 0, held_out: float = 0.1) -> Prose:
     """Returns `python_topics` with the standard library's docstrings to learn from.
 
@@ -220,10 +231,5 @@ def python_prose(*, seed: int = 0, held_out: float = 0.1) -> Prose:
     topics = python_topics(seed=seed, held_out=held_out)
     texts = topics.train, topics.valid
     known = {same(paragraph) for text in texts for paragraph in paragraphs(text)}
-    fresh = [
-        paragraph
-        for passage in passages(docstrings())
-        for paragraph in paragraphs(passage)
-        if same(paragraph) not in known
-    ]
+    fresh = [text for text in _library() if same(text) not in known]
     return Prose((SEPARATOR.join(fresh), topics.train), topics.valid)

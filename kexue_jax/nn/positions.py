@@ -1,4 +1,4 @@
-"""Positions that have parameters: tables and flows, added, or biases of the scores.
+"""Positions that have parameters: added, turning queries and keys, or biasing scores.
 
 They are named in a config where a function of `kexue_jax.position` could stand; the
 model makes them.
@@ -10,7 +10,9 @@ from flax import nnx
 
 from kexue_jax.position.alibi import alibi_bias, alibi_slopes
 from kexue_jax.position.learned import hierarchical_table, learned
+from kexue_jax.position.frequencies import rotary_frequencies
 from kexue_jax.position.recursive import flow
+from kexue_jax.position.rotary import rotary
 from kexue_jax.position.t5 import t5_bias, t5_bias_causal
 from kexue_jax.position.untied import untied_bias, untied_front
 
@@ -90,6 +92,27 @@ class FlowPositions(nnx.Module):
         start = self.start[...]
         table = flow(field, start, length=self.length, steps=self.steps)
         return learned(table.astype(start.dtype), positions)
+
+
+class TrainedRotary(nnx.Module):
+    """Rotary positions whose frequencies are trained, all heads alike.
+
+    What is trained is their logarithm, so that a step changes slow and fast ones by the
+    same share and none becomes negative.
+    """
+
+    def __init__(
+        self, *, heads: int, head_size: int, base: float = 10000.0, rngs: nnx.Rngs
+    ):
+        """Begins with the frequencies of `base`; nothing is drawn."""
+        del heads, rngs  # the frequencies do not depend on them
+        theta = rotary_frequencies(head_size, base=base)
+        self.log_frequencies = nnx.Param(jnp.log(jnp.asarray(theta, jnp.float32)))
+
+    def __call__(self, features: jax.Array, positions: jax.Array) -> jax.Array:
+        """Returns ``[B, T, N, H]`` as `rotary` does, in the dtype of `features`."""
+        theta = jnp.exp(self.log_frequencies[...].astype(jnp.float32))
+        return rotary(features, positions, frequencies=theta)
 
 
 class AlibiBias(nnx.Module):

@@ -26,6 +26,7 @@ PLACES = {
     "rotary_halves": "rotation",
     "partial_rotary": "rotation",
     "rotary_2d": "rotation",
+    "TrainedRotary": "rotation",
     "alibi_bias": "bias",
     "t5_bias": "bias",
     "t5_bias_causal": "bias",
@@ -33,8 +34,14 @@ PLACES = {
     "kerple_power_bias": "bias",
     "sandwich_bias": "bias",
     "untied_bias": "bias",
+    "AlibiBias": "bias",
+    "BucketBias": "bias",
+    "UntiedBias": "bias",
 }
-"""Where each position acts; xPos is not here, it has a function for queries alone."""
+"""Where each position acts; xPos is not here, it has a function for queries alone.
+
+Names with capitals are modules of `kexue_jax.nn.positions`.
+"""
 
 NO_MATRIX = "it never has the matrix of scores that a bias is added to"
 OWN = "it has relative positions of its own"

@@ -12,6 +12,7 @@ import numpy as np
 import optax
 
 from kexue_jax.algorithms import compression, ngram
+from kexue_jax.algorithms.sampling import continuations, tempered
 from kexue_jax.exhibits import Curves, Exhibit, Series, Table, Text
 from kexue_jax.nn.functional import functional
 
@@ -35,47 +36,6 @@ class Tokenizer(Protocol):
     def encode(self, text: str) -> np.ndarray: ...
     def decode(self, tokens: Any) -> str: ...
     def fingerprint(self) -> str: ...
-
-
-def _picked(logits, temperature, rng):
-    """Draws a token from each row; at temperature 0, the likeliest."""
-    warm = temperature[:, None] > 0.0
-    scaled = logits / jnp.where(warm, temperature[:, None], 1.0)
-    drawn = jax.random.categorical(rng, scaled, axis=-1)
-    return jnp.where(warm[:, 0], drawn, jnp.argmax(logits, axis=-1))
-
-
-def continuations(
-    logits_of: Callable[[jax.Array], jax.Array],
-    tokens: jax.Array,
-    lengths: jax.Array,
-    temperature: jax.Array,
-    rng: jax.Array,
-) -> jax.Array:
-    """Fills a buffer behind its prompts with sampled tokens.
-
-    The whole buffer is read anew for each token, so one shape serves all lengths.
-
-    Args:
-      logits_of: ``[R, T]`` tokens to ``[R, T, V]``, place t a function of 0 to t.
-      tokens: ``[R, T]`` int32, prompts and whatever behind them.
-      lengths: ``[R]`` int32, sizes of the prompts, at least 1.
-      temperature: ``[R]`` float32, at least 0; 0 takes the likeliest token.
-      rng: a key.
-
-    Returns:
-      ``[R, T]`` int32, prompts and their continuations.
-    """
-
-    def fill(place, buffer):
-        logits = logits_of(buffer)
-        last = jax.lax.dynamic_index_in_dim(logits, place - 1, axis=1, keepdims=False)
-        drawn = _picked(last, temperature, jax.random.fold_in(rng, place))
-        now = jax.lax.dynamic_index_in_dim(buffer, place, axis=1, keepdims=False)
-        token = jnp.where(place < lengths, now, drawn.astype(buffer.dtype))
-        return jax.lax.dynamic_update_index_in_dim(buffer, token, place, axis=1)
-
-    return jax.lax.fori_loop(jnp.min(lengths), tokens.shape[1], fill, tokens)
 
 
 def _ngram_scores(train: bytes, valid: bytes, longest: int) -> dict[str, float]:
@@ -219,7 +179,8 @@ class LanguageModel:
             logits, _ = self.apply(params, extras, buffer)
             return logits.astype(jnp.float32)
 
-        return continuations(logits_of, tokens, lengths, temperature, rng)
+        adjust = partial(tempered, temperature=temperature[:, None])
+        return continuations(logits_of, tokens, lengths, rng, adjust=adjust)
 
     def _continued(self, params, extras, prompts, temperatures):
         """Returns what follows each prompt, in groups of one compiled shape."""

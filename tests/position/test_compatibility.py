@@ -10,7 +10,7 @@ import kexue_jax.position as room
 from kexue_jax.attention.deberta import deberta_attention
 from kexue_jax.attention.shaw import shaw_attention
 from kexue_jax.attention.softmax import softmax_attention
-from kexue_jax.nn import relative
+from kexue_jax.nn import positions, relative
 from kexue_jax.position.alibi import alibi_bias
 from kexue_jax.position.compatibility import PLACES, REFUSALS, check_compatible
 from kexue_jax.position.rotary import rotary, rotary_halves
@@ -25,11 +25,12 @@ def performer_attention():
     """Likewise."""
 
 
-def test_every_position_of_the_table_is_a_function_of_the_room():
+def test_every_position_of_the_table_exists():
     modules = [
         importlib.import_module(f"{room.__name__}.{module.name}")
         for module in pkgutil.iter_modules(room.__path__)
     ]
+    modules.append(positions)
     names = {name for module in modules for name, _ in inspect.getmembers(module)}
     assert PLACES.keys() <= names
 
@@ -58,6 +59,8 @@ def test_softmax_attention_takes_every_position(position):
         (alibi_bias, performer_attention, "matrix of scores"),
         (rotary, linear_attention, "feature map"),
         (rotary_halves, shaw_attention, "relative positions of its own"),
+        (positions.TrainedRotary, linear_attention, "feature map"),
+        (positions.BucketBias, performer_attention, "matrix of scores"),
         (alibi_bias, deberta_attention, "relative positions of its own"),
     ],
 )

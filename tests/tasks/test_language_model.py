@@ -15,7 +15,7 @@ from kexue_jax.exhibits import Curves, Table, Text
 from kexue_jax.nn.attention import SelfAttention
 from kexue_jax.nn.transformer import Transformer
 from kexue_jax.position.rotary import rotary
-from kexue_jax.tasks.language_model import LanguageModel, continuations
+from kexue_jax.tasks.language_model import LanguageModel
 
 TRAIN = "the cat sat on the mat.\n\na bat and a rat ran at the cat.\n" * 6
 VALID = "the rat sat on the bat é.\n\nthe mat and a cat."
@@ -173,35 +173,6 @@ def test_samples_are_compiled_once_for_all_prompts(task, keys):
 
 def test_predict_of_no_prompts_is_empty(task, keys):
     assert task.predict(*task.init(next(keys)), []) == []
-
-
-def test_at_temperature_zero_the_likeliest_token_follows():
-    def logits_of(tokens):  # the next token is one more than this one
-        return 9.0 * jax.nn.one_hot(tokens + 1, 30)
-
-    tokens = jnp.zeros((2, 6), jnp.int32).at[0, :2].set(jnp.array([9, 3]))
-    tokens = tokens.at[1, :3].set(jnp.array([5, 5, 20]))
-    got = continuations(
-        logits_of, tokens, jnp.array([2, 3]), jnp.zeros(2), jax.random.key(0)
-    )
-    np.testing.assert_array_equal(got, [[9, 3, 4, 5, 6, 7], [5, 5, 20, 21, 22, 23]])
-
-
-def test_samples_follow_the_probabilities_of_their_temperature():
-    logits = jnp.log(jnp.array([0.7, 0.2, 0.1]))
-
-    def logits_of(tokens):
-        return jnp.broadcast_to(logits.reshape(1, 1, 3), (*tokens.shape, 3))
-
-    rows = 4000
-    tokens, ones = jnp.zeros((rows, 2), jnp.int32), jnp.ones(rows, jnp.int32)
-    for warmth in (1.0, 0.5):
-        got = continuations(
-            logits_of, tokens, ones, jnp.full(rows, warmth), jax.random.key(1)
-        )
-        want = np.exp(np.asarray(logits) / warmth)
-        counts = np.bincount(np.asarray(got[:, 1]), minlength=3) / rows
-        np.testing.assert_allclose(counts, want / want.sum(), atol=0.03)
 
 
 def test_the_fingerprint_changes_with_the_text_and_with_the_tokens(task):
