@@ -9,8 +9,8 @@ import jax.numpy as jnp
 from flax import nnx
 
 from kexue_jax.position.alibi import alibi_bias, alibi_slopes
-from kexue_jax.position.learned import hierarchical_table, learned
 from kexue_jax.position.frequencies import rotary_frequencies
+from kexue_jax.position.learned import hierarchical_table, learned
 from kexue_jax.position.recursive import flow
 from kexue_jax.position.rotary import rotary
 from kexue_jax.position.t5 import t5_bias, t5_bias_causal

@@ -1,4 +1,4 @@
-"""Task: what training does to the frequencies of positions and to what they stand on."""
+"""Task: what training does to frequencies of positions and to what they act on."""
 
 from collections.abc import Callable
 from typing import Any
@@ -19,7 +19,6 @@ def diagonal_dominance(matrices: np.ndarray) -> float:
     Args:
       matrices: ``[..., D, D]``, D at least 2; means are over leading axes, too.
     """
-    size = matrices.shape[-1]
     diagonal = np.abs(np.diagonal(matrices, axis1=-2, axis2=-1))
     rest = np.abs(matrices).sum() - diagonal.sum()
     rest /= matrices.size - diagonal.size
@@ -29,13 +28,16 @@ def diagonal_dominance(matrices: np.ndarray) -> float:
 class TrainedFrequencies(TokenPrediction):
     r"""Token prediction that watches frequencies, embeddings and pairs of places.
 
-    More scores: ``frequencies/moved``, the mean of :math:`|\ln\theta - \ln\theta_0|`
-    over pairs of features and layers, and ``frequencies/moved_most``, absent if they
-    are not trained; ``embedding/dominance``, that of the covariance of the tokens'
-    vectors, and ``embedding/dominance_at_first``, the same of vectors as they are drawn
-    before training; ``pairs/dominance``, that of :math:`\partial^2 f / \partial x_m \partial
-    x_n`, f the loss of the last target, for pairs of places in windows held out; and
-    ``pairs/mean_dominance``, that of its mean over windows.
+    More scores:
+
+    - ``frequencies/moved``, the mean of :math:`|\ln\theta - \ln\theta_0|` over pairs of
+      features and layers, and ``frequencies/moved_most``; absent if they are fixed;
+    - ``embedding/dominance``, that of the covariance of the vectors of tokens that
+      occur in text held out, and ``embedding/dominance_at_first``, of vectors as they
+      are drawn before training;
+    - ``pairs/dominance``, that of the derivatives by the vectors at two places of the
+      loss of the last target, over windows held out; ``pairs/mean_dominance``, that of
+      their mean over windows.
     """
 
     def __init__(
@@ -120,8 +122,9 @@ class TrainedFrequencies(TokenPrediction):
             scores["frequencies/moved"] = float(np.abs(moved).mean())
             scores["frequencies/moved_most"] = float(np.abs(moved).max())
         first, _ = self.init(jax.random.key(0))
+        seen = np.unique(self.first["tokens"])
         now, then = (
-            np.cov(np.asarray(p["vocabulary"]["embedding"], np.float64), rowvar=False)
+            np.cov(np.asarray(p["vocabulary"]["embedding"])[seen], rowvar=False)
             for p in (params, first)
         )
         pairs = self._interactions(params, extras)

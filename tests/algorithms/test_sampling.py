@@ -99,7 +99,7 @@ def test_rows_are_adjusted_apart_under_jit_and_vmap(adjust, keys):
 
 
 def test_numbers_out_of_range_are_refused():
-    with pytest.raises(ValueError, match="k must be at least 1, got 0"):
+    with pytest.raises(ValueError, match=r"k must be at least 1, got 0"):
         top_k(jnp.zeros(3), k=0)
     for share in (0.0, 1.5):
         with pytest.raises(ValueError, match=f"p must lie in .*got {share}"):
@@ -151,7 +151,7 @@ def test_step_by_step_each_token_follows_from_all_before_it():
 
 def test_step_by_step_needs_a_prompt_and_a_place():
     start, key = jnp.zeros(2, jnp.int32), jax.random.key(0)
-    with pytest.raises(ValueError, match="places at least 1; got .* 0"):
+    with pytest.raises(ValueError, match=r"places at least 1; got .* 0"):
         continued(counting, start, jnp.ones((2, 1), jnp.int32), key, places=0)
     with pytest.raises(ValueError, match=r"got \(2, 0\) and 3"):
         continued(counting, start, jnp.ones((2, 0), jnp.int32), key, places=3)
