@@ -1,5 +1,22 @@
-"""WIP"""
+"""Training hardly moves rotary frequencies; the base that they begin with counts more.
 
+Claim:  from bases of 100 to a million, trained frequencies move by less than a tenth on
+        average and change the loss by less than 0.5 %. Over windows of 128 bytes 100
+        and 1000 are better than 10,000 by at least 1 %. The diagonals that the
+        derivation of sinusoids assumes are not those of training: the covariance of the
+        vectors of tokens is no more diagonal than that of vectors drawn at random
+        (within 15 %), and derivatives by pairs of places are less than twice as large
+        on the diagonal as beside it.
+Limits: two layers, a short training, windows in which the slow half of the frequencies
+        of base 10,000 turns by less than a quarter. Frequencies learn at the rate of
+        all that is no matrix. Written after seed 10.
+Source: https://kexue.fm/archives/8231, and https://kexue.fm/archives/8265 on training.
+Run:    python -m experiments.run \
+          --config=configs/position/trained_frequencies.py:trained_10000
+Cost:   8 variants, 25 s each on two CPU cores.
+"""
+
+import numpy as np
 from ml_collections import ConfigDict
 
 BASES = (100, 1000, 10000, 1000000)
@@ -74,4 +91,21 @@ def get_config(variant="trained_10000"):
 
 
 def claim(scores):
-    return {"x": scores["fixed_100"]["embedding/dominance"] > 0}
+    loss = {name: scores[name]["valid_128/loss"] for name in VARIANTS}
+    parts = {}
+    for base in BASES:
+        trained = scores[f"trained_{base}"]
+        change = abs(loss[f"trained_{base}"] / loss[f"fixed_{base}"] - 1.0)
+        parts[f"base {base}: frequencies stay"] = trained["frequencies/moved"] < 0.1
+        parts[f"base {base}: the loss stays"] = change < 0.005
+    for base in (100, 1000):
+        better = loss[f"fixed_{base}"] < 0.99 * loss["fixed_10000"]
+        parts[f"base {base} is better than 10000"] = better
+    shares = [
+        found["embedding/dominance"] / found["embedding/dominance_at_first"] - 1.0
+        for found in scores.values()
+    ]
+    pairs = [found["pairs/dominance"] for found in scores.values()]
+    parts["tokens: as diagonal as at random"] = abs(np.array(shares)).max(axis=0) < 0.15
+    parts["pairs: not diagonal"] = np.max(pairs, axis=0) < 2.0
+    return parts

@@ -36,15 +36,15 @@ def get_config(variant="ways"):
         tokenizer=dict(bind=f"{room}.data.tokenization:byte_tokens"),
         length=128,
         batch=16,
-        held_out_tokens=12288,
+        held_out_tokens=34816,
     )
     task = dict(
         make=f"{room}.tasks.decoding:Decoding",
         text=dict(make=f"{room}.data.prose:python_prose", seed=2),
         data=data,
         model=model,
-        share=0.9,
-        samples=64,
+        shares=(0.98, 0.9, 0.8),
+        samples=256,
         prompt=32,
     )
 

@@ -1,7 +1,7 @@
 """Task: a model of the next byte, and what is drawn from it in several ways."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -22,7 +22,7 @@ from kexue_jax.tasks.token_prediction import Prediction, TokenPrediction
 
 Adjustment = Callable[[jax.Array], jax.Array]
 RUN = 12  # bytes of the passages that are counted for diversity
-SHOWN = 3  # samples of each way in the report
+SHOWN = 2  # samples of each way in the report
 WHOLE_WORD = re.compile(rb"(?<=[^A-Za-z])[A-Za-z]{2,}(?=[^A-Za-z])")
 
 
@@ -53,7 +53,8 @@ class Decoding(TokenPrediction):
     Nucleus sampling sets it: the mean entropy of what is left of the model's
     distributions over held-out text. The temperature, the prescribed entropy and the
     greatest allowed entropy are then those with the same mean over that text. Scores of
-    each way, and of ``plain`` drawing and the ``held_out`` text itself:
+    each way at each share, such as ``at_entropy_0.9``, of ``plain`` drawing and of the
+    ``held_out`` text itself:
 
     - ``<way>/words``, share of whole words that occur in the training text;
     - ``<way>/distinct``, share of different passages of 12 bytes;
@@ -69,7 +70,7 @@ class Decoding(TokenPrediction):
         text: Any,
         data: Callable[[Any], Prediction],
         model: Callable[..., Any],
-        share: float = 0.9,
+        shares: Sequence[float] = (0.9,),
         samples: int = 64,
         prompt: int = 32,
         sample_seed: int = 0,
@@ -79,8 +80,8 @@ class Decoding(TokenPrediction):
         Args:
           text: has ``parts`` to learn from and ``valid``, held out.
           data: called with `text`; its tokens are bytes.
-          model: causal, as in `TokenPrediction`.
-          share: p of nucleus sampling.
+          model: causal, as in `TokenPrediction`; it goes step by step.
+          shares: p of nucleus sampling, each with its mean entropy.
           samples: how many of each way, at most the windows that are held out.
           prompt: bytes of held-out text that a sample begins with.
           sample_seed: of the drawing.
@@ -98,7 +99,7 @@ class Decoding(TokenPrediction):
                 f"samples and prompt must be within the {seen.sum()} windows of "
                 f"{windows.shape[1]} bytes held out, got {samples} and {prompt}"
             )
-        self.share, self.sample_seed = share, sample_seed
+        self.shares, self.sample_seed = tuple(shares), sample_seed
         words = WHOLE_WORD.findall(" ".join(text.parts).encode())
         self.known = frozenset(words)
 
@@ -110,22 +111,25 @@ class Decoding(TokenPrediction):
 
     def _adjustments(self, logits) -> dict[str, tuple[float, Adjustment]]:
         """Returns the number of each way, and the way with that number."""
-        nucleus, entropy = partial(top_p, p=self.share), softmax_entropy(logits)
-        goal = float(jnp.mean(softmax_entropy(nucleus(logits))))
+        entropy = softmax_entropy(logits)
         mean = jax.jit(lambda value, x: jnp.mean(softmax_entropy(x / value)))
-        temperature = _where_mean_is(goal, lambda v: mean(v, logits), 4.0)
-        most = _where_mean_is(
-            goal,
-            lambda value: jnp.mean(jnp.minimum(entropy, value)),
-            float(jnp.max(entropy)),
-        )
-        return {
-            "plain": (1.0, lambda logits: logits),
-            "top_p": (self.share, nucleus),
-            "temperature": (temperature, partial(tempered, temperature=temperature)),
-            "at_entropy": (goal, partial(at_entropy, target=goal)),
-            "at_most_entropy": (most, partial(at_most_entropy, target=most)),
-        }
+        most = float(jnp.max(entropy))
+        found: dict[str, tuple[float, Adjustment]] = {"plain": (1.0, lambda x: x)}
+        for share in self.shares:
+            nucleus = partial(top_p, p=share)
+            goal = float(jnp.mean(softmax_entropy(nucleus(logits))))
+            warmth = _where_mean_is(goal, lambda v: mean(v, logits), 4.0)
+            cap = _where_mean_is(
+                goal, lambda v: jnp.mean(jnp.minimum(entropy, v)), most
+            )
+            ways = {
+                "top_p": (share, nucleus),
+                "temperature": (warmth, partial(tempered, temperature=warmth)),
+                "at_entropy": (goal, partial(at_entropy, target=goal)),
+                "at_most_entropy": (cap, partial(at_most_entropy, target=cap)),
+            }
+            found |= {f"{name}_{share:g}": way for name, way in ways.items()}
+        return found
 
     def _drawn(self, params, extras, adjust):
         """Returns ``[R, T]``, prompts and what was drawn behind them."""

@@ -36,13 +36,16 @@ def test_distinct_is_the_share_of_different_passages():
 
 
 def test_every_way_has_the_mean_entropy_of_the_nucleus(keys):
-    task = make()
+    task = make(shares=(0.9, 0.5))
     scores = task.evaluate(*jax.jit(task.init)(next(keys)))
-    goal = scores["top_p/entropy"]
-    assert goal < scores["plain/entropy"] - 0.1
-    for way in ("temperature", "at_entropy", "at_most_entropy"):
-        assert scores[f"{way}/entropy"] == pytest.approx(goal, abs=1e-3)
-    assert scores["at_entropy/value"] == pytest.approx(goal, rel=1e-6)
+    most = scores["plain/entropy"] - 0.1
+    for share in (0.9, 0.5):
+        goal = scores[f"top_p_{share}/entropy"]
+        assert goal < most
+        for way in ("temperature", "at_entropy", "at_most_entropy"):
+            assert scores[f"{way}_{share}/entropy"] == pytest.approx(goal, abs=1e-3)
+        assert scores[f"at_entropy_{share}/value"] == pytest.approx(goal, rel=1e-6)
+        most = goal
     assert scores["held_out/words"] < 1.0  # it says "rat"
 
 

@@ -64,7 +64,13 @@ MESHES = {
 }
 
 
-@pytest.mark.parametrize("name", MESHES)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[pytest.mark.slow] * (name in ("data", "tensor")))
+        for name in MESHES
+    ],
+)
 def test_every_mesh_gives_the_losses_of_one_device(name):
     want, alone = losses(data=1)
     found, state = losses(**MESHES[name])
