@@ -11,12 +11,10 @@ Limits: two layers, a short training, windows in which the slow half of the freq
         of base 10,000 turns by less than a quarter. Frequencies learn at the rate of
         all that is no matrix. Written after seed 10.
 Source: https://kexue.fm/archives/8231, and https://kexue.fm/archives/8265 on training.
-Run:    python -m experiments.run \
-          --config=configs/position/trained_frequencies.py:trained_10000
+Run:    python -m experiments.run --config=configs/position/trained_frequencies.py
 Cost:   8 variants, 25 s each on two CPU cores.
 """
 
-import numpy as np
 from ml_collections import ConfigDict
 
 BASES = (100, 1000, 10000, 1000000)
@@ -101,11 +99,9 @@ def claim(scores):
     for base in (100, 1000):
         better = loss[f"fixed_{base}"] < 0.99 * loss["fixed_10000"]
         parts[f"base {base} is better than 10000"] = better
-    shares = [
-        found["embedding/dominance"] / found["embedding/dominance_at_first"] - 1.0
-        for found in scores.values()
-    ]
-    pairs = [found["pairs/dominance"] for found in scores.values()]
-    parts["tokens: as diagonal as at random"] = abs(np.array(shares)).max(axis=0) < 0.15
-    parts["pairs: not diagonal"] = np.max(pairs, axis=0) < 2.0
-    return parts
+    alike, mixed = True, True
+    for found in scores.values():
+        share = found["embedding/dominance"] / found["embedding/dominance_at_first"]
+        alike = alike & (abs(share - 1.0) < 0.15)
+        mixed = mixed & (found["pairs/dominance"] < 2.0)
+    return parts | {"tokens: as at random": alike, "pairs: not diagonal": mixed}
