@@ -1,4 +1,18 @@
-"""WIP"""
+"""To prescribe the entropy of every token is worse than to leave out unlikely ones.
+
+Claim:  a byte model draws documentation, in ways that leave its distributions the same
+        mean entropy as nucleus sampling with p = 0.9 or 0.8. Raised to the power of
+        that entropy in every place, they give fewer words that exist, by 3 points or
+        more; and with p = 0.8 fewer different passages, by 2 points or more, than
+        nucleus sampling gives at the same share of words. Lowering greater entropies
+        alone is within 2 points of it there. Without either, words are fewer still.
+Limits: a small model at 1.5 nats a byte, which is sure of most bytes within words:
+        there a prescribed entropy makes doubts that it does not have. Words are those
+        of the training text, passages 12 bytes. Written after seed 10.
+Source: https://kexue.fm/archives/8829, which names decoding as a use and tries none.
+Run:    python -m experiments.run --config=configs/text/decoding.py
+Cost:   1 variant, 3 minutes on two CPU cores.
+"""
 
 from ml_collections import ConfigDict
 
@@ -43,7 +57,7 @@ def get_config(variant="ways"):
         text=dict(make=f"{room}.data.prose:python_prose", seed=2),
         data=data,
         model=model,
-        shares=(0.98, 0.9, 0.8),
+        shares=(0.9, 0.8),
         samples=256,
         prompt=32,
     )
@@ -72,4 +86,26 @@ def get_config(variant="ways"):
 
 def claim(scores):
     found = scores["ways"]
-    return {"x": found["plain/words"] > 0}
+
+    def of(way, kind):
+        return found[f"{way}/{kind}"]
+
+    def nucleus_at(words):
+        """Different passages of nucleus sampling, on the line through its two shares."""
+        first, second = (of(f"top_p_{share}", "words") for share in (0.9, 0.8))
+        high, low = (of(f"top_p_{share}", "distinct") for share in (0.9, 0.8))
+        return high + (low - high) * (words - first) / (second - first)
+
+    parts = {}
+    for share in (0.9, 0.8):
+        fixed, cut = f"at_entropy_{share}", f"top_p_{share}"
+        less = of(fixed, "words") < of(cut, "words") - 0.03
+        parts[f"p = {share}: fewer words"] = less
+        more = of(fixed, "words") > of("plain", "words")
+        parts[f"p = {share}: more than plain"] = more
+        capped = f"at_most_entropy_{share}"
+        apart = of(capped, "distinct") - nucleus_at(of(capped, "words"))
+        parts[f"p = {share}: lowered alone, as good"] = abs(apart) < 0.02
+    words = of("at_entropy_0.8", "words")
+    fewer = of("at_entropy_0.8", "distinct") < nucleus_at(words) - 0.02
+    return parts | {"p = 0.8: fewer passages": fewer}
