@@ -91,7 +91,7 @@ def claim(scores):
         return found[f"{way}/{kind}"]
 
     def nucleus_at(words):
-        """Different passages of nucleus sampling, on the line through its two shares."""
+        """Different passages of nucleus sampling, on the line of its two shares."""
         first, second = (of(f"top_p_{share}", "words") for share in (0.9, 0.8))
         high, low = (of(f"top_p_{share}", "distinct") for share in (0.9, 0.8))
         return high + (low - high) * (words - first) / (second - first)
