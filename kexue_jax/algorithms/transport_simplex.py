@@ -316,10 +316,7 @@ def _solve(cost, p, q, plan, f, g):
 
 def _is_flat(mass):
     """Whether all masses are the same."""
-    for x in mass:
-        if x != mass[0]:
-            return False
-    return True
+    return mass.min() == mass.max()
 
 
 def _write(tree, rows, p, q, stack, at_row, at_column, plan):
