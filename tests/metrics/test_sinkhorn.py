@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 from scipy.special import logsumexp
 
-from kexue_jax.metrics import sinkhorn as module
+from kexue_jax.metrics.sinkhorn import sinkhorn as eager
 from kexue_jax.metrics.sinkhorn import sinkhorn_divergence
 from kexue_jax.metrics.transport import optimal_transport
 
 M, N = 5, 7
 FIXED = ("row_penalty", "column_penalty", "steps", "tolerance")
-sinkhorn = jax.jit(module.sinkhorn, static_argnames=FIXED)
+sinkhorn = jax.jit(eager, static_argnames=FIXED)
 
 
 def problems(count=3, seed=0):
@@ -188,7 +188,7 @@ def test_bfloat16_goes_in_and_out():
 )
 def test_numbers_out_of_range_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
-        module.sinkhorn(*problems(), **options)
+        eager(*problems(), **options)
 
 
 def test_shapes_that_disagree_are_refused():
