@@ -3,7 +3,8 @@ READY := .venv/ready
 PYTHON ?= python3
 PYTEST := $(IN)/python -m pytest --doctest-modules
 # Thousands of small programs: compiling them as in earnest is what takes the time.
-UNOPTIMISED := XLA_FLAGS="$(XLA_FLAGS) --xla_backend_optimization_level=0"
+UNOPTIMISED := XLA_FLAGS="$(XLA_FLAGS) --xla_backend_optimization_level=0 \
+  --xla_cpu_use_fusion_emitters=false"
 
 help: ## List the commands.
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14

@@ -2,6 +2,7 @@
 
 The code is plain Python on NumPy arrays. With numba it is compiled and takes some
 microseconds for sentences; without, it is the same and a thousand times slower.
+Equal masses of as many rows as columns are an assignment, which is found faster.
 """
 
 import os
@@ -11,6 +12,9 @@ from functools import cache
 from importlib import import_module
 
 import numpy as np
+
+from kexue_jax.algorithms import assignment
+from kexue_jax.algorithms.assignment import _assign
 
 # Masses become integers of this sum, so that flows are exact and never degenerate.
 GRAIN = 1 << 46
@@ -258,6 +262,14 @@ def _solve(cost, p, q, plan, f, g):
                 return BAD_COST, 0
             largest = max(largest, abs(own[i, j]))
     nodes = rows + columns
+    potential = np.empty(nodes)
+    if rows == columns and _is_flat(p_own) and _is_flat(q_own):
+        column_of = np.empty(rows, np.int64)
+        _assign(own, column_of, potential[:rows], potential[rows:])
+        for i in range(rows):
+            plan[at_row[i], at_column[column_of[i]]] = p_own[i]
+        _price(cost, p, q, potential, at_row, at_column, f, g)
+        return DONE, 0
     supply, demand = np.empty(rows, np.int64), np.empty(columns, np.int64)
     _grains(p_own, total, supply)
     _grains(q_own, total, demand)
@@ -276,7 +288,7 @@ def _solve(cost, p, q, plan, f, g):
     child, after = np.empty(nodes, np.int64), np.empty(nodes, np.int64)
     before, flow = np.empty(nodes, np.int64), np.zeros(nodes, np.int64)
     tree = (parent, depth, child, after, before)
-    stack, potential = np.empty(nodes, np.int64), np.empty(nodes)
+    stack = np.empty(nodes, np.int64)
     _plant(arc_row, arc_column, arc_flow, count, rows, tree, flow)
     _price_tree(own, rows, tree, stack, potential)
     # Above what is lost in a tree and in as many pivots: a gain is then a true one.
@@ -298,15 +310,13 @@ def _solve(cost, p, q, plan, f, g):
         if fresh:
             _price_tree(own, rows, tree, stack, potential)
     _write(tree, rows, p_own, q_own, stack, at_row, at_column, plan)
-    mean = 0.0
-    for i in range(rows):
-        mean += potential[i] / rows
-    for i in range(rows):
-        f[at_row[i]] = potential[i] - mean
-    for j in range(columns):
-        g[at_column[j]] = potential[rows + j] + mean
-    _price_others(cost, p, q, f, g)
+    _price(cost, p, q, potential, at_row, at_column, f, g)
     return DONE, pivots
+
+
+def _is_flat(mass):
+    """Whether all masses are the same."""
+    return mass.min() == mass.max()
 
 
 def _write(tree, rows, p, q, stack, at_row, at_column, plan):
@@ -338,8 +348,18 @@ def _write(tree, rows, p, q, stack, at_row, at_column, plan):
         net[up] += net[node]
 
 
-def _price_others(cost, p, q, f, g):
-    """Gives rows and columns without mass the greatest potentials that are allowed."""
+def _price(cost, p, q, potential, at_row, at_column, f, g):
+    """Writes potentials; without mass they are the greatest that are allowed."""
+    rows = 0
+    for i in range(len(p)):
+        rows += p[i] > 0
+    mean = 0.0
+    for i in range(rows):
+        mean += potential[i] / rows
+    for i in range(rows):
+        f[at_row[i]] = potential[i] - mean
+    for j in range(len(potential) - rows):
+        g[at_column[j]] = potential[rows + j] + mean
     for i in range(len(p)):
         if p[i] == 0:
             least = np.inf
@@ -374,6 +394,7 @@ def _compiled():
         )
         return _solve_some, False
     inner = [
+        *assignment.PARTS,
         _grains,
         _begin,
         _detach,
@@ -383,7 +404,8 @@ def _compiled():
         _enter,
         _pivot,
         _write,
-        _price_others,
+        _price,
+        _is_flat,
         _solve,
         _solve_some,
     ]
@@ -430,7 +452,8 @@ def transport_simplex(
       with equality where G is positive; f has mean 0 over the rows with mass. Then
       ``status`` ``[B]``: 0 solved, 1 a cost is not finite, 2 masses that cannot be
       moved (negative, not finite, of other sums); and the ``pivots`` ``[B]`` it
-      took. All that is not solved is zeros, and so is all where nothing is to be moved.
+      took, none for an assignment. All that is not solved is zeros, and so is all
+      where nothing is to be moved.
 
     Raises:
       ValueError: if the shapes disagree, or there are more than 32768 rows.
@@ -441,7 +464,7 @@ def transport_simplex(
       largest cost for each row and column, and so is the gap for masses of sum 1.
 
     Source: https://kexue.fm/archives/7388, which calls a general linear solver; the
-      simplex on trees is Dantzig's (1951).
+      simplex on trees is Dantzig's (1951), the assignment Jonker and Volgenant's.
     """
     cost, p, q = (np.ascontiguousarray(x, np.float64) for x in (cost, p, q))
     if cost.ndim != 3 or p.shape != cost.shape[:2] or q.shape != cost.shape[::2]:

@@ -1,9 +1,38 @@
 """How far apart two distributions are."""
 
+from kexue_jax.metrics.costs import (
+    cosine_costs,
+    euclidean_costs,
+    squared_euclidean_costs,
+)
 from kexue_jax.metrics.gaussian import (
     kl_to_standard_normal,
     optimal_map,
     wasserstein2_squared,
 )
+from kexue_jax.metrics.sinkhorn import sinkhorn, sinkhorn_divergence
+from kexue_jax.metrics.transport import optimal_transport
+from kexue_jax.metrics.word_movers import (
+    relaxed_bound,
+    rotators_centroid_bound,
+    word_centroid_bound,
+    word_movers_distance,
+    word_rotators_distance,
+)
 
-__all__ = ["kl_to_standard_normal", "optimal_map", "wasserstein2_squared"]
+__all__ = [
+    "cosine_costs",
+    "euclidean_costs",
+    "kl_to_standard_normal",
+    "optimal_map",
+    "optimal_transport",
+    "relaxed_bound",
+    "rotators_centroid_bound",
+    "sinkhorn",
+    "sinkhorn_divergence",
+    "squared_euclidean_costs",
+    "wasserstein2_squared",
+    "word_centroid_bound",
+    "word_movers_distance",
+    "word_rotators_distance",
+]

@@ -1,5 +1,7 @@
 """Exact optimal transport between two discrete distributions."""
 
+from functools import partial
+from importlib.util import find_spec
 from typing import Any, NamedTuple
 
 import jax
@@ -7,6 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
+from kexue_jax import numerics
+from kexue_jax.algorithms.transport_lockstep import transport_lockstep
 from kexue_jax.algorithms.transport_simplex import transport_simplex
 
 
@@ -47,23 +51,49 @@ def _on_host(cost, p, q):
     return Transport(*made)
 
 
-def _shapes(cost, p, q):
+def _called_back(cost, p, q):
     lead, dtype = cost.shape[:-2], cost.dtype
     each = (lead, cost.shape, p.shape, q.shape, lead)
     made: list[Any] = [jax.ShapeDtypeStruct(shape, dtype) for shape in each]
+    shapes = Transport(*made)
+    return jax.pure_callback(_on_host, shapes, cost, p, q, vmap_method="broadcast_all")
+
+
+def _in_lockstep(cost, p, q):
+    """As `_on_host`, in XLA."""
+    lead = cost.shape[:-2]
+    flat = [x.reshape(-1, *x.shape[len(lead) :]) for x in (cost, p, q)]
+    plan, f, g, status, _ = transport_lockstep(*flat)
+    used = jnp.where(plan > 0.0, flat[0], 0.0)
+    value = jnp.sum(plan * used, axis=(1, 2))
+    # What each part of the plan costs above its potentials: no large sums cancel.
+    excess = jnp.where(plan > 0.0, used - f[:, :, None] - g[:, None, :], 0.0)
+    gap = jnp.sum(plan * excess, axis=(1, 2))
+    made: list[Any] = [
+        jnp.where(_spread(status == 0, x), x, jnp.nan).reshape((*lead, *x.shape[1:]))
+        for x in (value, plan, f, g, gap)
+    ]
     return Transport(*made)
 
 
-@jax.custom_jvp
-def _solved(cost, p, q):
-    return jax.pure_callback(
-        _on_host, _shapes(cost, p, q), cost, p, q, vmap_method="broadcast_all"
+def _spread(flags, like):
+    return flags.reshape(-1, *[1] * (like.ndim - 1))
+
+
+@partial(jax.custom_jvp, nondiff_argnums=(3,))
+def _solved(cost, p, q, implementation):
+    if implementation == "host":
+        return _called_back(cost, p, q)
+    if implementation == "xla" or find_spec("numba") is None:
+        return _in_lockstep(cost, p, q)
+    return jax.lax.platform_dependent(
+        cost, p, q, cpu=_called_back, default=_in_lockstep
     )
 
 
 @_solved.defjvp
-def _solved_jvp(primals, tangents):
-    found = _solved(*primals)
+def _solved_jvp(implementation, primals, tangents):
+    found = _solved(*primals, implementation)
     slopes = (found.plan, found.row_potential, found.column_potential)
     axes = ((-2, -1), (-1,), (-1,))
     change = sum(
@@ -72,6 +102,11 @@ def _solved_jvp(primals, tangents):
     )
     still = jax.tree.map(jnp.zeros_like, found)
     return found, still._replace(cost=change)
+
+
+def _allowed(p, q) -> float:
+    """By how much sums may differ, as a share: what rounding does to them."""
+    return max(1e-4, *(float(jnp.finfo(x.dtype).eps) for x in (p, q)))
 
 
 def _check(cost, p, q):
@@ -89,7 +124,7 @@ def _check(cost, p, q):
     if isinstance(p, Tracer) or isinstance(q, Tracer):
         return
     sums = [np.asarray(x, np.float64).sum(axis=-1) for x in (p, q)]
-    if np.any(~(np.abs(sums[0] - sums[1]) <= 1e-4 * np.maximum(*sums))):
+    if np.any(~(np.abs(sums[0] - sums[1]) <= _allowed(p, q) * np.maximum(*sums))):
         raise ValueError(
             f"p and q must have the same sums, got {sums[0]} and {sums[1]}"
         )
@@ -98,7 +133,13 @@ def _check(cost, p, q):
             raise ValueError(f"{name} must not be negative, got {np.min(x)}")
 
 
-def optimal_transport(cost: jax.Array, p: jax.Array, q: jax.Array) -> Transport:
+def optimal_transport(
+    cost: jax.Array,
+    p: jax.Array,
+    q: jax.Array,
+    *,
+    implementation: str | None = None,
+) -> Transport:
     r"""Finds the cheapest way to move one distribution onto another, exactly.
 
     .. math:: \min_{G \ge 0} \sum_{ij} G_{ij} D_{ij}, \quad
@@ -108,13 +149,17 @@ def optimal_transport(cost: jax.Array, p: jax.Array, q: jax.Array) -> Transport:
     sizes are filled up with rows and columns of mass 0, which take no part, whatever
     their costs are.
 
-    The work is done on the host, by a transportation simplex in float64 that numba
-    compiles (``pip install kexue-jax[transport]``), one problem a thread.
+    The work is done by a transportation simplex: on the host in float64, compiled by
+    numba (``pip install kexue-jax[transport]``), one problem a thread; or in XLA, all
+    problems step by step together, which suits accelerators and thousands of problems.
 
     Args:
       cost: D, ``[..., M, N]`` floating, what it costs to move one unit from i to j.
       p: ``[..., M]``, masses to be moved, not negative.
-      q: ``[..., N]``, masses wanted; of the sum of `p` to 1e-4, and rescaled to it.
+      q: ``[..., N]``, masses wanted; of the sum of `p` to 1e-4, or what the dtype
+        rounds away, and rescaled to it.
+      implementation: ``"host"``, ``"xla"`` or None, which is the host on CPUs where
+        there is numba and XLA elsewhere. The host without numba is slow, and says so.
 
     Returns:
       A `Transport` in the dtype of `cost`. Where nothing is to be moved all is 0; where
@@ -122,9 +167,13 @@ def optimal_transport(cost: jax.Array, p: jax.Array, q: jax.Array) -> Transport:
       are negative or have other sums, a cost that is not finite) all is nan.
 
     Raises:
-      ValueError: if the shapes disagree or the masses, where they are known, do.
+      ValueError: if the shapes disagree or the masses, where they are known, do, or
+        there is no such implementation.
 
-    Numerics: solved in float64 whatever the dtype; cost and gap are rounded last.
+    Numerics: on the host float64 whatever the dtype; cost and gap are rounded last. In
+      XLA float32, or float64 if `cost` is: the basis is optimal for costs rounded to
+      :math:`2^{-30} (M + N)` of their range (:math:`2^{-52}` in float64); plan, cost
+      and potentials are those of the basis for the costs as they are.
       Derivatives of any order in one direction: that of the cost by D is the plan, by
       p and q the potentials (up to a constant, as masses of another sum have no plan);
       plan and potentials count as constants, which they are almost everywhere.
@@ -137,4 +186,16 @@ def optimal_transport(cost: jax.Array, p: jax.Array, q: jax.Array) -> Transport:
     """
     cost, p, q = (jnp.asarray(x) for x in (cost, p, q))
     _check(cost, p, q)
-    return _solved(cost, p.astype(cost.dtype), q.astype(cost.dtype))
+    if implementation not in (None, "host", "xla"):
+        raise ValueError(
+            f"implementation must be host, xla or None, got {implementation!r}"
+        )
+    wide = numerics.widened(cost)
+    p_wide, q_wide = p.astype(wide.dtype), q.astype(wide.dtype)
+    if _allowed(p, q) > 1e-4:
+        sums = (jnp.sum(x, axis=-1, keepdims=True) for x in (p_wide, q_wide))
+        ratio = jnp.divide(*sums)
+        near = jnp.abs(ratio - 1.0) <= _allowed(p, q)
+        q_wide = q_wide * jnp.where(near, ratio, 1.0)
+    found = _solved(wide, p_wide, q_wide, implementation)
+    return jax.tree.map(lambda x: x.astype(cost.dtype), found)

@@ -1,16 +1,23 @@
-"""The compiled simplex beside the network simplex of POT."""
+"""Exact transport, compiled on the host and in XLA, beside the simplex of POT."""
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from kexue_jax.algorithms import transport_simplex as module
+from kexue_jax.algorithms.transport_lockstep import transport_lockstep
 
 pytestmark = pytest.mark.peer
 
 
-def problems(kind, draws, count=200):
+KINDS = ["random", "uniform", "near", "ties", "zeros"]
+
+
+def problems(kind, draws, count, most=128):
+    """Problems of 1 to `most` rows and columns, small ones more often."""
     for _ in range(count):
-        rows, columns = draws.integers(1, 41, 2)
+        rows, columns = np.exp(draws.uniform(0.0, np.log(most + 1), 2)).astype(int)
         cost = draws.random((rows, columns))
         p, q = draws.random(rows) + 1e-3, draws.random(columns) + 1e-3
         if kind in ("uniform", "near"):
@@ -27,12 +34,12 @@ def problems(kind, draws, count=200):
         yield cost, p / p.sum(), q / q.sum()
 
 
-@pytest.mark.parametrize("kind", ["random", "uniform", "near", "ties", "zeros"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_costs_what_the_network_simplex_of_pot_costs(kind):
     ot = pytest.importorskip("ot")
     pytest.importorskip("numba")
     assert module._compiled()[1]
-    for cost, p, q in problems(kind, np.random.default_rng(0)):
+    for cost, p, q in problems(kind, np.random.default_rng(0), 2000):
         found = module.transport_simplex(cost[None], p[None], q[None])
         plan, f, g, status, _ = (x[0] for x in found)
         assert status == 0
@@ -53,3 +60,22 @@ def test_many_problems_on_threads_are_each_alone():
     alone = module.transport_simplex(cost, p, q, workers=1)
     for x, y in zip(whole, alone, strict=True):
         np.testing.assert_array_equal(x, y)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_in_lockstep_it_costs_the_same_to_what_float32_can_tell(kind):
+    ot = pytest.importorskip("ot")
+    made = list(problems(kind, np.random.default_rng(2), 200, most=40))
+    cost, p, q = np.zeros((200, 40, 40)), *np.zeros((2, 200, 40))
+    for at, (one, left, right) in enumerate(made):
+        cost[at, : len(left), : len(right)] = one
+        p[at, : len(left)], q[at, : len(right)] = left, right
+    arrays = [jnp.asarray(x, jnp.float32) for x in (cost, p, q)]
+    plan, f, g, status, _ = jax.jit(transport_lockstep)(*arrays)
+    assert not np.asarray(status).any()
+    value = np.einsum("bmn,bmn->b", np.asarray(plan, np.float64), arrays[0])
+    for at, (one, left, right) in enumerate(made):
+        want = ot.emd2(left, right, one)
+        np.testing.assert_allclose(value[at], want, rtol=1e-6, atol=2e-7 * one.max())
+        least = left @ f[at, : len(left)] + right @ g[at, : len(right)]
+        np.testing.assert_allclose(least, want, rtol=2e-6, atol=1e-6 * one.max())

@@ -1,0 +1,76 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from kexue_jax.metrics.costs import (
+    cosine_costs,
+    directions,
+    euclidean_costs,
+    lengths,
+    squared_euclidean_costs,
+)
+
+
+def vectors(keys, size=30):
+    x = jax.random.normal(next(keys), (2, 6, size))
+    y = jax.random.normal(next(keys), (2, 4, size))
+    return x, y.at[:, 1].set(x[:, 3])
+
+
+def slow(x, y):
+    x, y = (np.asarray(a, np.float64) for a in (x, y))
+    return np.linalg.norm(x[..., :, None, :] - y[..., None, :, :], axis=-1)
+
+
+@pytest.mark.parametrize("exact", [False, True])
+def test_distances_are_those_of_float64_and_zero_for_equal_vectors(exact, keys):
+    x, y = vectors(keys)
+    for far in (0.0, 100.0):  # a common part does not count
+        found = euclidean_costs(x + far, y + far, exact=exact)
+        error = 1e-6 if not far else 2e-4
+        np.testing.assert_allclose(found, slow(x, y), rtol=error, atol=error)
+        assert (found[:, 3, 1] == 0.0).all()
+    square = squared_euclidean_costs(x, y, exact=exact)
+    np.testing.assert_allclose(square, slow(x, y) ** 2, rtol=2e-6, atol=1e-5)
+
+
+def test_gradients_are_directions_and_zero_at_equal_vectors(keys):
+    x, y = vectors(keys)
+    weight = jax.random.normal(next(keys), (2, 6, 4))
+    slopes = jax.grad(lambda x, y: jnp.sum(weight * euclidean_costs(x, y)), (0, 1))(
+        x, y
+    )
+    away = np.asarray(x, np.float64)[:, :, None] - np.asarray(y, np.float64)[:, None]
+    size = np.linalg.norm(away, axis=-1, keepdims=True)
+    unit = np.where(size > 0, away / np.where(size > 0, size, 1), 0)
+    pulled = np.asarray(weight)[..., None] * unit
+    np.testing.assert_allclose(slopes[0], pulled.sum(2), atol=2e-5)
+    np.testing.assert_allclose(slopes[1], -pulled.sum(1), atol=2e-5)
+
+
+def test_cosines_and_zero_vectors(keys):
+    x, y = vectors(keys)
+    x = x.at[:, 0].set(0.0)
+    found = cosine_costs(x, y)
+    unit = [np.asarray(a, np.float64) for a in (x, y)]
+    unit = [
+        a / np.maximum(np.linalg.norm(a, axis=-1, keepdims=True), 1e-9) for a in unit
+    ]
+    want = 1.0 - np.einsum("bmd,bnd->bmn", *unit)
+    np.testing.assert_allclose(found, want, atol=1e-6)
+    assert (found[:, 0] == 1.0).all()
+    assert (found >= 0.0).all()
+    slope = jax.grad(lambda x: jnp.sum(cosine_costs(x, y)))(x)
+    assert np.isfinite(slope).all()
+    assert np.isfinite(jax.grad(lambda x: lengths(x).sum())(x)).all()
+    assert np.isfinite(jax.grad(lambda x: directions(x).sum())(x)).all()
+
+
+def test_bfloat16_is_widened_and_shapes_are_checked(keys):
+    x, y = vectors(keys)
+    assert euclidean_costs(x.astype(jnp.bfloat16), y).dtype == jnp.float32
+    with pytest.raises(ValueError, match=r"x and y must be \[..., M, D\]"):
+        euclidean_costs(x, y[0])
+    with pytest.raises(ValueError, match="x and y must be"):
+        cosine_costs(x, y[..., :-1])
