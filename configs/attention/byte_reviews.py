@@ -1,0 +1,111 @@
+"""DRAFT
+
+Claim:  draft.
+Limits: draft.
+Source: https://kexue.fm/archives/8180, and the benchmark of
+        https://arxiv.org/abs/2011.04006.
+Run:    python -m experiments.run --config=configs/attention/byte_reviews.py:nystrom
+Cost:   6 variants, 60 s each on two CPU cores.
+"""
+
+from ml_collections import ConfigDict
+
+VARIANTS = ("nystrom", "softmax", "performer", "linear", "convolution", "alone")
+FULL = tuple(f"{kind}_full" for kind in VARIANTS)
+SMOKE = {
+    "steps": 2,
+    "task.data.name": "drawn",
+    "task.data.batch": 10,
+    "task.data.length": 48,
+    "task.model.features": 8,
+    "task.model.layers": 1,
+    "task.model.hidden": 8,
+}
+
+
+def _mixer(kind, landmarks, width, features):
+    room, size = "kexue_jax", 32
+    module = f"{room}.nn.nystrom"
+    own = dict(bind=f"{room}.nn.attention:SelfAttention", heads=2, head_size=size)
+    linear = dict(
+        bind=f"{room}.nn.linear_attention:LinearSelfAttention", heads=2, head_size=size
+    )
+    if kind == "linear":
+        map_ = dict(bind=f"{room}.attention.feature_maps:elu_plus_one")
+        return dict(linear, feature_map=map_)
+    if kind == "performer":
+        drawn = f"{room}.nn.linear_attention:RandomFeatures"
+        map_ = dict(bind=drawn, features=features)
+        return dict(linear, feature_map=map_, scale=size**-0.5)
+    attention = {
+        "nystrom": dict(
+            bind=f"{module}:Shortcut",
+            attention=dict(
+                bind=f"{room}.attention.nystrom:nystrom_attention", landmarks=landmarks
+            ),
+            width=width,
+        ),
+        "softmax": dict(bind=f"{room}.attention.softmax:softmax_attention"),
+        "convolution": dict(bind=f"{module}:ConvolutionAlone", width=width),
+        "alone": dict(bind=f"{module}:ConvolutionAlone", width=1),
+    }[kind]
+    return dict(own, attention=attention)
+
+
+def get_config(variant="nystrom"):
+    room = "kexue_jax"
+    kind, _, full = variant.partition("_")
+    if full:
+        length, steps, mixer = 4096, 20_000, _mixer(kind, 128, 35, 256)
+        rate = dict(
+            make="optax:linear_onecycle_schedule",
+            transition_steps=steps,
+            peak_value=1e-4,
+            pct_start=8000 / steps,
+            pct_final=1.0,
+        )
+    else:
+        length, steps, mixer = 256, 400, _mixer(kind, 16, 33, 64)
+        rate = dict(
+            make="optax:warmup_cosine_decay_schedule",
+            init_value=0.0,
+            peak_value=2e-3,
+            warmup_steps=50,
+            decay_steps=steps,
+        )
+    model = dict(
+        bind=f"{room}.nn.token_classifier:TokenClassifier",
+        vocabulary=257,
+        features=64,
+        layers=2,
+        hidden=128,
+        dropout_rate=0.1 if full else 0.0,
+        padding=0,
+        mixer=mixer,
+        position=dict(
+            bind=f"{room}.nn.positions:LearnedPositions", length=length, scale=1.0
+        ),
+    )
+    data = dict(
+        make=f"{room}.data.reviews:reviews",
+        name="chnsenticorp",
+        length=length,
+        batch=32,
+    )
+    task = dict(
+        make=f"{room}.tasks.classification:Classification", data=data, model=model
+    )
+    return ConfigDict(
+        dict(
+            seed=0,
+            steps=steps,
+            eval_every=500 if full else 100,
+            task=task,
+            optimizer=dict(make="optax:adam", learning_rate=rate),
+        )
+    )
+
+
+def claim(scores):
+    right = {name: 100 * scores[name]["valid/accuracy"] for name in VARIANTS}
+    return {"draft": right["nystrom"] > right["alone"]}
