@@ -64,7 +64,14 @@ def test_every_variant_resolves_and_survives_a_round_trip(name, variant, tmp_pat
     assert (again.name, again.variant) == (name, variant)
 
 
-@pytest.mark.parametrize(("name", "variant"), FULL)
+@pytest.mark.parametrize(
+    ("name", "variant"),
+    [
+        pytest.param(*pair, marks=[pytest.mark.slow] * (not pair[1].startswith(first)))
+        for pair in FULL
+        for first in [FIRST[pair[0]]]
+    ],
+)
 def test_a_variant_of_published_size_has_a_model_of_that_size(name, variant):
     config = configs.load_config(f"configs/{name}.py:{variant}").config
     assert variant not in LOADED[name].module.VARIANTS

@@ -56,7 +56,8 @@ def get_config(variant="nystrom"):
     room = "kexue_jax"
     kind, _, full = variant.partition("_")
     if full:
-        length, steps, mixer = 4096, 20_000, _mixer(kind, 128, 35, 256)
+        length, batch, steps = 4096, 32, 20_000
+        mixer, scale = _mixer(kind, 128, 35, 256), 1.0
         rate = dict(
             make="optax:linear_onecycle_schedule",
             transition_steps=steps,
@@ -65,11 +66,12 @@ def get_config(variant="nystrom"):
             pct_final=1.0,
         )
     else:
-        length, steps, mixer = 256, 400, _mixer(kind, 16, 33, 64)
+        length, batch, steps = 256, 16, 1000
+        mixer, scale = _mixer(kind, 16, 5, 64), 0.1
         rate = dict(
             make="optax:warmup_cosine_decay_schedule",
             init_value=0.0,
-            peak_value=2e-3,
+            peak_value=3e-3,
             warmup_steps=50,
             decay_steps=steps,
         )
@@ -83,14 +85,14 @@ def get_config(variant="nystrom"):
         padding=0,
         mixer=mixer,
         position=dict(
-            bind=f"{room}.nn.positions:LearnedPositions", length=length, scale=1.0
+            bind=f"{room}.nn.positions:LearnedPositions", length=length, scale=scale
         ),
     )
     data = dict(
         make=f"{room}.data.reviews:reviews",
         name="chnsenticorp",
         length=length,
-        batch=32,
+        batch=batch,
     )
     task = dict(
         make=f"{room}.tasks.classification:Classification", data=data, model=model
@@ -99,7 +101,7 @@ def get_config(variant="nystrom"):
         dict(
             seed=0,
             steps=steps,
-            eval_every=500 if full else 100,
+            eval_every=500,
             task=task,
             optimizer=dict(make="optax:adam", learning_rate=rate),
         )

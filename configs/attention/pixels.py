@@ -68,8 +68,8 @@ def get_config(variant="nystrom"):
             pct_final=1.0,
         )
     else:
-        steps, mixer = 400, _mixer(kind, 14, 33, 64)
-        data = dict(name="mnist", block=2, batch=32, held_out=1000)
+        steps, mixer = 600, _mixer(kind, 14, 33, 64)
+        data = dict(name="mnist", block=2, batch=32, held_out=2000)
         length = 196
         rate = dict(
             make="optax:warmup_cosine_decay_schedule",
@@ -99,7 +99,7 @@ def get_config(variant="nystrom"):
         dict(
             seed=0,
             steps=steps,
-            eval_every=1000 if full else 200,
+            eval_every=1000 if full else 300,
             task=task,
             optimizer=dict(make="optax:adam", learning_rate=rate),
         )

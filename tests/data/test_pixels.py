@@ -151,11 +151,11 @@ def test_digits_need_no_file_and_share_nothing_between_their_parts():
 
 
 def test_wrong_arguments_are_refused(tmp_path):
-    with pytest.raises(ValueError, match="name must be one of .*, got 'minst'"):
+    with pytest.raises(ValueError, match=r"name must be one of .*, got 'minst'"):
         pixels("minst")
-    with pytest.raises(ValueError, match="name must be one of .*, got 'digits'"):
+    with pytest.raises(ValueError, match=r"name must be one of .*, got 'digits'"):
         pixels(set_of("digits", tmp_path, "gzip", {}))
-    with pytest.raises(ValueError, match="block .* divide 8 and 8, got 3"):
+    with pytest.raises(ValueError, match=r"block .* divide 8 and 8, got 3"):
         pixels("digits", block=3)
     for wrong in (0, 360):
         with pytest.raises(ValueError, match=f"held_out .* 1 to 359, got {wrong}"):

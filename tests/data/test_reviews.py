@@ -101,7 +101,7 @@ def test_drawn_reviews_need_what_stands_before_a_word():
 
 
 def test_wrong_arguments_are_refused():
-    with pytest.raises(ValueError, match="name must be .*, got 'imdb'"):
+    with pytest.raises(ValueError, match=r"name must be .*, got 'imdb'"):
         reviews("imdb")
     with pytest.raises(ValueError, match="length must be at least 1, got 0"):
         reviews("drawn", length=0)
