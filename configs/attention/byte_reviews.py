@@ -1,9 +1,22 @@
-"""DRAFT
+"""Of bytes of reviews four neighbours tell more than any attention to all of them.
 
-Claim:  draft.
-Limits: draft.
+Claim:  shown the first 256 bytes of reviews in Chinese for 1,000 steps, two layers with
+        a convolution five wide tell good from bad more often, by 2 points and more of
+        those held out, than a model whose places see nothing of each other. Softmax,
+        performer and linear attention are within 3 points of the latter, and Nystrom
+        attention beside the same convolution is at most 1 point above it alone.
+Limits: two epochs of 7,910 reviews and 1,178 held out, where a point is twelve reviews;
+        learned places, no pretraining. There is more to be found: a logistic regression
+        on runs of three bytes gets 84 in 100 right. It does not say what attention
+        learns in twenty times the steps. Chosen on seed 10.
+        The variants of FULL, such as nystrom_full, have the published size, and are for
+        a GPU and not what the claim says: 4,096 bytes, 20,000 steps of 32 at a rate of
+        1e-4, 128 landmarks, a convolution 35 wide, 256 random features. The published
+        reviews are of films and in English, and longer, as half of these have at most
+        213 bytes; scores of attention are dropped there, too, and here not.
 Source: https://kexue.fm/archives/8180, and the benchmark of
-        https://arxiv.org/abs/2011.04006.
+        https://arxiv.org/abs/2011.04006 in the sizes of
+        https://github.com/mlpen/Nystromformer.
 Run:    python -m experiments.run --config=configs/attention/byte_reviews.py:nystrom
 Cost:   6 variants, 60 s each on two CPU cores.
 """
@@ -110,4 +123,11 @@ def get_config(variant="nystrom"):
 
 def claim(scores):
     right = {name: 100 * scores[name]["valid/accuracy"] for name in VARIANTS}
-    return {"draft": right["nystrom"] > right["alone"]}
+    near, alone = right["convolution"], right["alone"]
+    return {
+        "neighbours: above what sees nothing": near > alone + 2,
+        "Nystrom: not above its convolution": right["nystrom"] < near + 1,
+    } | {
+        f"{kind}: as what sees nothing": abs(right[kind] - alone) < 3
+        for kind in ("softmax", "performer", "linear")
+    }

@@ -8,6 +8,7 @@ Limits: expressions of 17 to 64 tokens, six levels of at most six entries, 800 s
         a GPU and not what the claim says: 501 to 1,999 tokens, ten levels of at most
         ten entries, 96,000 expressions to learn from, 5,000 steps, 128 landmarks, a
         convolution 35 wide. There scores of attention are dropped too, and here not.
+        Drawing them takes a minute or two.
 Source: https://kexue.fm/archives/8180, and the benchmark of
         https://arxiv.org/abs/2011.04006.
 Run:    python -m experiments.run --config=configs/attention/listops.py:nystrom

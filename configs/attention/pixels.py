@@ -1,11 +1,25 @@
-"""DRAFT
+"""Of digits as pixels, attention tells ten points more than pixels without places.
 
-Claim:  draft.
-Limits: draft.
+Claim:  of MNIST as 196 grey levels of 2 by 2 pixels, after 600 steps, two layers with
+        softmax, Nystrom, performer or linear attention tell at least 10 points more of
+        what is held out right than a model whose places see nothing of each other; the
+        three of linear time are at most 5 points below softmax. Most of it is had
+        without attention: a convolution 33 wide, a little more than two rows, closes
+        at least half of the gap between that model and softmax.
+Limits: a third of an epoch of 60,000 digits to learn from and 2,000 held out; what
+        trains longer is far better, and the convolution gains on the others as it goes:
+        at 400 steps it is 11 points below softmax, at 600 it is 3. Chosen on seed 10.
+        The variants of FULL, such as nystrom_full, have the published size, and are for
+        a GPU and not what the claim says: the Image task, CIFAR-10 as 1,024 grey
+        levels, 35,000 steps of 256 at a rate of 1e-4, 128 landmarks, a convolution 35
+        wide, 256 random features. These pictures were compressed anew, so that numbers
+        are near the published ones at best; all 50,000 are learned from, and the test's
+        are held out; scores of attention are dropped there, and here not.
 Source: https://kexue.fm/archives/8180, and the benchmark of
-        https://arxiv.org/abs/2011.04006.
+        https://arxiv.org/abs/2011.04006 in the sizes of
+        https://github.com/mlpen/Nystromformer.
 Run:    python -m experiments.run --config=configs/attention/pixels.py:nystrom
-Cost:   6 variants, 60 s each on two CPU cores.
+Cost:   6 variants, 50 s each on two CPU cores.
 """
 
 from ml_collections import ConfigDict
@@ -108,4 +122,15 @@ def get_config(variant="nystrom"):
 
 def claim(scores):
     right = {name: 100 * scores[name]["valid/accuracy"] for name in VARIANTS}
-    return {"draft": right["nystrom"] > right["alone"]}
+    softmax, near, alone = (right[k] for k in ("softmax", "convolution", "alone"))
+    return (
+        {
+            f"{kind}: above what sees nothing": right[kind] > alone + 10
+            for kind in ("softmax", "nystrom", "performer", "linear")
+        }
+        | {
+            f"{kind}: near softmax": right[kind] > softmax - 5
+            for kind in ("nystrom", "performer", "linear")
+        }
+        | {"neighbours: half of the gap": near - alone > 0.5 * (softmax - alone)}
+    )
