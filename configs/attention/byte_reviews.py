@@ -12,8 +12,8 @@ Limits: two epochs of 7,910 reviews and 1,178 held out, where a point is twelve 
         The variants of FULL, such as nystrom_full, have the published size, and are for
         a GPU and not what the claim says: 4,096 bytes, 20,000 steps of 32 at a rate of
         1e-4, 128 landmarks, a convolution 35 wide, 256 random features. The published
-        reviews are of films and in English, and longer, as half of these have at most
-        213 bytes; scores of attention are dropped there, too, and here not.
+        reviews are of films, in English and longer: half of those here have at most 213
+        bytes. As published, dropout is of attention weights too; here it is not.
 Source: https://kexue.fm/archives/8180, and the benchmark of
         https://arxiv.org/abs/2011.04006 in the sizes of
         https://github.com/mlpen/Nystromformer.
@@ -44,12 +44,12 @@ def _mixer(kind, landmarks, width, features):
         bind=f"{room}.nn.linear_attention:LinearSelfAttention", heads=2, head_size=size
     )
     if kind == "linear":
-        map_ = dict(bind=f"{room}.attention.feature_maps:elu_plus_one")
-        return dict(linear, feature_map=map_)
+        feature_map = dict(bind=f"{room}.attention.feature_maps:elu_plus_one")
+        return dict(linear, feature_map=feature_map)
     if kind == "performer":
         drawn = f"{room}.nn.linear_attention:RandomFeatures"
-        map_ = dict(bind=drawn, features=features)
-        return dict(linear, feature_map=map_, scale=size**-0.5)
+        feature_map = dict(bind=drawn, features=features)
+        return dict(linear, feature_map=feature_map, scale=size**-0.5)
     attention = {
         "nystrom": dict(
             bind=f"{module}:Shortcut",

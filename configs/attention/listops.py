@@ -6,11 +6,12 @@ Claim:  on short ListOps, two layers with Nystrom attention and its convolution 
 Limits: expressions of 17 to 64 tokens, six levels of at most six entries, 800 steps.
         The variants of FULL, such as nystrom_full, have the published size, and are for
         a GPU and not what the claim says: 501 to 1,999 tokens, ten levels of at most
-        ten entries, 96,000 expressions to learn from, 5,000 steps, 128 landmarks, a
-        convolution 35 wide. There scores of attention are dropped too, and here not.
-        Drawing them takes a minute or two.
+        ten entries, 96,000 expressions to learn from, which takes minutes to draw,
+        5,000 steps at a rate of 1e-4, 128 landmarks, a convolution 35 wide. As
+        published, dropout is of attention weights too; here it is not.
 Source: https://kexue.fm/archives/8180, and the benchmark of
-        https://arxiv.org/abs/2011.04006.
+        https://arxiv.org/abs/2011.04006 in the sizes of
+        https://github.com/mlpen/Nystromformer.
 Run:    python -m experiments.run --config=configs/attention/listops.py:nystrom
 Cost:   4 variants, 60 s each on two CPU cores.
 """

@@ -14,7 +14,7 @@ Limits: a third of an epoch of 60,000 digits to learn from and 2,000 held out; w
         levels, 35,000 steps of 256 at a rate of 1e-4, 128 landmarks, a convolution 35
         wide, 256 random features. These pictures were compressed anew, so that numbers
         are near the published ones at best; all 50,000 are learned from, and the test's
-        are held out; scores of attention are dropped there, and here not.
+        are held out. As published, dropout is of attention weights too; here it is not.
 Source: https://kexue.fm/archives/8180, and the benchmark of
         https://arxiv.org/abs/2011.04006 in the sizes of
         https://github.com/mlpen/Nystromformer.
@@ -46,12 +46,12 @@ def _mixer(kind, landmarks, width, features):
         bind=f"{room}.nn.linear_attention:LinearSelfAttention", heads=2, head_size=size
     )
     if kind == "linear":
-        map_ = dict(bind=f"{room}.attention.feature_maps:elu_plus_one")
-        return dict(linear, feature_map=map_)
+        feature_map = dict(bind=f"{room}.attention.feature_maps:elu_plus_one")
+        return dict(linear, feature_map=feature_map)
     if kind == "performer":
         drawn = f"{room}.nn.linear_attention:RandomFeatures"
-        map_ = dict(bind=drawn, features=features)
-        return dict(linear, feature_map=map_, scale=size**-0.5)
+        feature_map = dict(bind=drawn, features=features)
+        return dict(linear, feature_map=feature_map, scale=size**-0.5)
     attention = {
         "nystrom": dict(
             bind=f"{module}:Shortcut",
