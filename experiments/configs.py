@@ -120,8 +120,9 @@ def load_config(spec: str, *, smoke: bool = False) -> Experiment:
     """Returns the experiment that ``path.py[:variant]`` or a ``config.json`` names.
 
     Args:
-      spec: a config file and, after a colon, one of its variants; or the
-        ``config.json`` of a run directory, or that directory.
+      spec: a config file and, after a colon, one of its ``VARIANTS`` or of those of
+        published size, its ``FULL``; or the ``config.json`` of a run directory, or that
+        directory.
       smoke: lays the file's ``SMOKE`` over it.
 
     Raises:
@@ -140,10 +141,11 @@ def load_config(spec: str, *, smoke: bool = False) -> Experiment:
         return _load_run_config(path)
     module = _load_module(path)
     variants = getattr(module, "VARIANTS", ())
-    if variant and variant not in variants:
+    known = (*variants, *getattr(module, "FULL", ()))
+    if variant and variant not in known:
         raise ConfigError(
-            f"--config: {file} has no variant {variant!r}{nearest(variant, variants)} "
-            f"(it has {', '.join(variants) or 'none'})"
+            f"--config: {file} has no variant {variant!r}{nearest(variant, known)} "
+            f"(it has {', '.join(known) or 'none'})"
         )
     variant = variant or (variants[0] if variants else "")
     config = module.get_config(variant) if variant else module.get_config()

@@ -2,14 +2,17 @@
 
 import ast
 import shutil
+from functools import partial
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
 from experiments import check, configs, runner
-from kexue_jax.build import resolve
+from kexue_jax.build import build, resolve
+from kexue_jax.nn.functional import functional
 from kexue_jax.train.rows import read_rows
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -24,6 +27,14 @@ ALL = [
     (name, variant)
     for name, loaded in LOADED.items()
     for variant in loaded.module.VARIANTS
+]
+
+
+# Of published size: they load, and only somebody with a GPU runs them.
+FULL = [
+    (name, variant)
+    for name, loaded in LOADED.items()
+    for variant in getattr(loaded.module, "FULL", ())
 ]
 
 
@@ -45,13 +56,34 @@ def test_a_config_file_holds_nothing_but_data_and_a_claim(name):
     assert not [n for n in tree.body if isinstance(n, ast.ClassDef)]
 
 
-@pytest.mark.parametrize(("name", "variant"), ALL)
+@pytest.mark.parametrize(("name", "variant"), ALL + FULL)
 def test_every_variant_resolves_and_survives_a_round_trip(name, variant, tmp_path):
     experiment = configs.load_config(f"configs/{name}.py:{variant}")
     runner.claim_workdir(tmp_path, experiment)
     again = configs.load_config(str(tmp_path))
     assert configs.plain(again.config) == configs.plain(experiment.config)
     assert (again.name, again.variant) == (name, variant)
+
+
+@pytest.mark.parametrize(
+    ("name", "variant"),
+    [
+        pytest.param(*pair, marks=[pytest.mark.slow] * (not pair[1].startswith(first)))
+        for pair in FULL
+        for first in [FIRST[pair[0]]]
+    ],
+)
+def test_a_variant_of_published_size_has_a_model_of_that_size(name, variant):
+    config = configs.load_config(f"configs/{name}.py:{variant}").config
+    assert variant not in LOADED[name].module.VARIANTS
+    model = build(configs.plain(config.task.model))
+    init, apply = functional(partial(model, 10))
+    tokens = jax.ShapeDtypeStruct((2, config.task.model.position.length), np.int32)
+    params, extras = jax.eval_shape(init, jax.random.key(0))
+    scores, _ = jax.eval_shape(apply, params, extras, tokens)
+    assert scores.shape == (2, 10)
+    tx = build(configs.plain(config.optimizer))
+    assert jax.tree.leaves(jax.eval_shape(tx.init, params))
 
 
 @pytest.mark.parametrize("name", NAMES)

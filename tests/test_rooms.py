@@ -14,7 +14,7 @@ OTHERS = {
     "build": set(),
     "kernels": {"jax", "kexue_jax.numerics"},
     "attention": {"jax", "numpy", "kexue_jax.numerics", "kexue_jax.kernels"},
-    "data": {"numpy", "grain", "pooch", "tokenizers", "sklearn"},
+    "data": {"numpy", "grain", "pooch", "tokenizers", "sklearn", "PIL"},
     "scores": {"jax", "numpy", "sacrebleu", "rouge_score"},
     "pretrained": {"numpy", "safetensors"},
     "train": {
