@@ -6,8 +6,15 @@ from kexue_jax.metrics.costs import (
     squared_euclidean_costs,
 )
 from kexue_jax.metrics.gaussian import (
+    gaussian_bhattacharyya,
+    gaussian_hellinger_squared,
+    gaussian_jeffreys,
+    gaussian_kl,
+    gaussian_renyi,
     kl_to_standard_normal,
     optimal_map,
+    wasserstein2_barycentre,
+    wasserstein2_geodesic,
     wasserstein2_squared,
 )
 from kexue_jax.metrics.sinkhorn import sinkhorn, sinkhorn_divergence
@@ -23,6 +30,11 @@ from kexue_jax.metrics.word_movers import (
 __all__ = [
     "cosine_costs",
     "euclidean_costs",
+    "gaussian_bhattacharyya",
+    "gaussian_hellinger_squared",
+    "gaussian_jeffreys",
+    "gaussian_kl",
+    "gaussian_renyi",
     "kl_to_standard_normal",
     "optimal_map",
     "optimal_transport",
@@ -31,6 +43,8 @@ __all__ = [
     "sinkhorn",
     "sinkhorn_divergence",
     "squared_euclidean_costs",
+    "wasserstein2_barycentre",
+    "wasserstein2_geodesic",
     "wasserstein2_squared",
     "word_centroid_bound",
     "word_movers_distance",
