@@ -17,7 +17,9 @@ from kexue_jax.metrics.gaussian import (
     wasserstein2_geodesic,
     wasserstein2_squared,
 )
+from kexue_jax.metrics.one_dimensional import optimal_transport_1d
 from kexue_jax.metrics.sinkhorn import sinkhorn, sinkhorn_divergence
+from kexue_jax.metrics.text_search import nearest_texts
 from kexue_jax.metrics.transport import optimal_transport
 from kexue_jax.metrics.word_movers import (
     relaxed_bound,
@@ -36,8 +38,10 @@ __all__ = [
     "gaussian_kl",
     "gaussian_renyi",
     "kl_to_standard_normal",
+    "nearest_texts",
     "optimal_map",
     "optimal_transport",
+    "optimal_transport_1d",
     "relaxed_bound",
     "rotators_centroid_bound",
     "sinkhorn",
