@@ -87,5 +87,5 @@ def test_what_does_not_fit_is_refused():
         nearest_texts(vectors, weights, vectors[..., :-1], weights, k=1)
     lost = vectors.copy()
     lost[1, 0, 0] = np.inf
-    with pytest.raises(ValueError, match="queries must be finite.*row 1"):
+    with pytest.raises(ValueError, match=r"queries must be finite.*row 1"):
         nearest_texts(lost, weights, vectors, weights, k=1)
