@@ -6,11 +6,20 @@ from kexue_jax.metrics.costs import (
     squared_euclidean_costs,
 )
 from kexue_jax.metrics.gaussian import (
+    gaussian_bhattacharyya,
+    gaussian_hellinger_squared,
+    gaussian_jeffreys,
+    gaussian_kl,
+    gaussian_renyi,
     kl_to_standard_normal,
     optimal_map,
+    wasserstein2_barycentre,
+    wasserstein2_geodesic,
     wasserstein2_squared,
 )
+from kexue_jax.metrics.one_dimensional import optimal_transport_1d
 from kexue_jax.metrics.sinkhorn import sinkhorn, sinkhorn_divergence
+from kexue_jax.metrics.text_search import nearest_texts
 from kexue_jax.metrics.transport import optimal_transport
 from kexue_jax.metrics.word_movers import (
     relaxed_bound,
@@ -23,14 +32,23 @@ from kexue_jax.metrics.word_movers import (
 __all__ = [
     "cosine_costs",
     "euclidean_costs",
+    "gaussian_bhattacharyya",
+    "gaussian_hellinger_squared",
+    "gaussian_jeffreys",
+    "gaussian_kl",
+    "gaussian_renyi",
     "kl_to_standard_normal",
+    "nearest_texts",
     "optimal_map",
     "optimal_transport",
+    "optimal_transport_1d",
     "relaxed_bound",
     "rotators_centroid_bound",
     "sinkhorn",
     "sinkhorn_divergence",
     "squared_euclidean_costs",
+    "wasserstein2_barycentre",
+    "wasserstein2_geodesic",
     "wasserstein2_squared",
     "word_centroid_bound",
     "word_movers_distance",

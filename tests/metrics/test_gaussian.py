@@ -1,14 +1,42 @@
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.linalg
 
+from kexue_jax.metrics.covariance import Cholesky, Diagonal, LowRank, dense
 from kexue_jax.metrics.gaussian import (
+    gaussian_bhattacharyya,
+    gaussian_hellinger_squared,
+    gaussian_jeffreys,
+    gaussian_kl,
+    gaussian_renyi,
     kl_to_standard_normal,
     optimal_map,
+    wasserstein2_barycentre,
+    wasserstein2_geodesic,
     wasserstein2_squared,
 )
+
+renyi2 = partial(gaussian_renyi, order=2.0)
+renyi3 = partial(gaussian_renyi, order=0.3)
+DISTANCES = {
+    "kl": gaussian_kl,
+    "jeffreys": gaussian_jeffreys,
+    "renyi": renyi3,
+    "bhattacharyya": gaussian_bhattacharyya,
+    "hellinger": gaussian_hellinger_squared,
+    "wasserstein": wasserstein2_squared,
+}
+each = pytest.mark.parametrize("distance", DISTANCES.values(), ids=DISTANCES)
+FIXTURE = [
+    np.array([1.0, 0.0, -1.0]),
+    np.array([[2.0, 0.5, 0.0], [0.5, 1.0, 0.2], [0.0, 0.2, 0.5]]),
+    np.array([0.0, 0.5, 0.0]),
+    np.array([[1.0, -0.3, 0.1], [-0.3, 1.5, 0.0], [0.1, 0.0, 0.8]]),
+]
 
 
 def pair(rng, size, batch=()):
@@ -101,6 +129,199 @@ def test_the_divergence_of_a_point_is_finite_with_a_finite_gradient():
     assert jnp.isfinite(grad).all()
 
 
-def test_shapes_that_disagree_are_refused():
-    with pytest.raises(ValueError, match=r"\(3,\), \(2, 2\)"):
+def turned(arrays):
+    return arrays[2], arrays[3], arrays[0], arrays[1]
+
+
+def test_the_fixture_of_many_digits():
+    standard = [*FIXTURE[:2], np.zeros(3), np.eye(3)]
+    wants = {
+        "kl": (1.795145372578351, 1.364706582163903),
+        "bhattacharyya": (0.426232583815567, 0.338106605535144),
+        "wasserstein": (9.05 - 2 * 3.128377647427566, 2.371203571378070),
+    }
+    with jax.enable_x64(True):
+        for name, (between, from_standard) in wants.items():
+            found = [DISTANCES[name](*map(jnp.asarray, x)) for x in (FIXTURE, standard)]
+            np.testing.assert_allclose(found, (between, from_standard), rtol=1e-12)
+        back = gaussian_kl(*map(jnp.asarray, turned(FIXTURE)))
+        np.testing.assert_allclose(back, 1.878933693010148, rtol=1e-12)
+        found = gaussian_hellinger_squared(*map(jnp.asarray, FIXTURE))
+        np.testing.assert_allclose(found, 0.347035544506313, rtol=1e-12)
+        both = gaussian_jeffreys(*map(jnp.asarray, FIXTURE))
+        np.testing.assert_allclose(both, 1.795145372578351 + back, rtol=1e-12)
+
+
+@pytest.mark.parametrize("order", [0.3, 0.5, 2.0, 0.9999])
+def test_the_divergence_of_renyi_is_that_of_an_integral(order):
+    x = np.linspace(-40, 40, 400001)
+    (m, s), (n, t) = (0.5, 1.2), (-0.3, 1.5)
+    p, q = (
+        np.exp(-0.5 * ((x - a) / b) ** 2) / (b * np.sqrt(2 * np.pi))
+        for a, b in ((m, s), (n, t))
+    )
+    want = np.log(np.trapezoid(p**order * q ** (1 - order), x)) / (order - 1)
+    arrays = [np.array([m]), np.array([[s**2]]), np.array([n]), np.array([[t**2]])]
+    with jax.enable_x64(True):
+        found = gaussian_renyi(*map(jnp.asarray, arrays), order=order)
+        np.testing.assert_allclose(found, want, rtol=1e-8)
+        if order == 0.9999:
+            near = gaussian_kl(*map(jnp.asarray, arrays))
+            np.testing.assert_allclose(found, near, rtol=1e-3)
+
+
+@each
+def test_first_derivatives_are_those_of_the_value(distance):
+    with jax.enable_x64(True):
+        arrays = [jnp.asarray(x) for x in FIXTURE]
+        slopes = jax.grad(distance, (0, 1, 2, 3))(*arrays)
+        draws = np.random.default_rng(0)
+        for which in range(4):
+            way = draws.normal(size=arrays[which].shape)
+            if way.ndim == 2:
+                way = way + way.T
+                np.testing.assert_allclose(slopes[which], slopes[which].T, atol=1e-12)
+            ends = []
+            for sign in (1e-5, -1e-5):
+                moved = list(arrays)
+                moved[which] = arrays[which] + sign * way
+                ends.append(distance(*moved))
+            want = (ends[0] - ends[1]) / 2e-5
+            np.testing.assert_allclose(np.sum(slopes[which] * way), want, rtol=1e-7)
+
+
+def kinds(draws, size=4, batch=(2,)):
+    """The same two distributions, their covariances as every kind that holds them."""
+    means = [jnp.asarray(draws.normal(size=(*batch, size))) for _ in range(2)]
+    scales = [jnp.asarray(draws.uniform(0.5, 2.0, (*batch, size))) for _ in range(2)]
+    factors = [jnp.asarray(draws.normal(size=(*batch, size, 2))) for _ in range(2)]
+    narrow = [Diagonal(s) for s in scales]
+    low = [LowRank(f, s**2) for f, s in zip(factors, scales, strict=True)]
+    lower = [Cholesky(jnp.linalg.cholesky(dense(c))) for c in low]
+    return means, narrow, low, lower
+
+
+@each
+def test_every_kind_of_covariance_gives_what_its_array_gives(distance):
+    with jax.enable_x64(True):
+        means, narrow, low, lower = kinds(np.random.default_rng(3))
+        pairs = [narrow, low, lower, (narrow[0], low[1]), (lower[0], narrow[1])]
+        for cov_p, cov_q in pairs:
+            found = distance(means[0], cov_p, means[1], cov_q)
+            want = distance(means[0], dense(cov_p), means[1], dense(cov_q))
+            assert found.shape == (2,)
+            np.testing.assert_allclose(found, want, rtol=1e-10)
+
+
+@each
+def test_equal_distributions_are_at_zero_with_finite_gradients(distance):
+    mean, cov = jnp.zeros(3), jnp.eye(3)
+    assert abs(distance(mean, cov, mean, cov)) < 1e-6
+    for slope in jax.grad(distance, (0, 1, 2, 3))(mean, cov, mean, cov):
+        np.testing.assert_allclose(slope, 0.0, atol=1e-6)
+
+
+def test_what_is_not_definite_is_without_end_apart_and_so_nowhere_nan():
+    mean, cov, flat = jnp.zeros(3), jnp.eye(3), jnp.diag(jnp.array([1.0, 1.0, 0.0]))
+    for distance in (gaussian_kl, gaussian_jeffreys, gaussian_bhattacharyya, renyi2):
+        assert distance(mean, flat, mean, cov) == jnp.inf
+        assert distance(mean, cov, mean, flat) == jnp.inf
+        zero = Diagonal(jnp.array([1.0, 0.0, 1.0]))
+        assert distance(mean, zero, mean, Diagonal(jnp.ones(3))) == jnp.inf
+        slopes = jax.grad(distance, (0, 1, 2, 3))(mean, flat, mean, cov)
+        assert all(np.isfinite(x).all() for x in slopes)
+    assert gaussian_hellinger_squared(mean, flat, mean, cov) == 1.0
+    assert renyi2(mean, 0.1 * cov, mean, cov) < jnp.inf
+    assert renyi2(mean, 3.0 * cov, mean, cov) == jnp.inf
+    assert np.isnan(gaussian_kl(mean, jnp.nan * cov, mean, cov))
+
+
+def test_points_are_moved_whole():
+    mean_p, _, mean_q, cov_q = single(FIXTURE)
+    none = jnp.zeros((3, 3))
+    shift = jnp.sum((mean_p - mean_q) ** 2)
+    found = wasserstein2_squared(mean_p, none, mean_q, cov_q)
+    np.testing.assert_allclose(found, shift + jnp.trace(cov_q), rtol=1e-6)
+    back = wasserstein2_squared(mean_q, cov_q, mean_p, none)
+    np.testing.assert_allclose(back, found, rtol=1e-6)
+    both = wasserstein2_squared(mean_p, none, mean_q, none)
+    np.testing.assert_allclose(both, shift, rtol=1e-6)
+    slopes = jax.grad(wasserstein2_squared, (1, 3))(mean_p, none, mean_q, cov_q)
+    assert all(np.isfinite(x).all() for x in slopes)
+
+
+def test_of_few_samples_the_form_of_eigenvalues_is_real():
+    """The product of two covariances of low rank has roots that are not, in float32."""
+    draws = np.random.default_rng(0)
+    samples = draws.normal(size=(2, 20, 64))
+    covs = [np.cov(x, rowvar=False) for x in samples]
+    want = slow_wasserstein2_squared(np.zeros(64), covs[0], np.zeros(64), covs[1])
+    found = wasserstein2_squared(
+        *single([np.zeros(64), covs[0], np.zeros(64), covs[1]])
+    )
+    np.testing.assert_allclose(found, want, rtol=1e-4)
+
+
+def test_inequalities_between_them():
+    draws = np.random.default_rng(5)
+    arrays = single(pair(draws, 4, (200,)))
+    bhattacharyya = gaussian_bhattacharyya(*arrays)
+    there, back = gaussian_kl(*arrays), gaussian_kl(*turned(arrays))
+    assert (bhattacharyya <= 0.5 * np.minimum(there, back) + 1e-5).all()
+    standard = [*arrays[:2], jnp.zeros((1, 4)), jnp.eye(4)[None]]
+    talagrand = 2 * gaussian_kl(*standard) - wasserstein2_squared(*standard)
+    assert (talagrand > -1e-4).all()
+    third = single(pair(draws, 4, (200,)))[:2]
+    for square in (wasserstein2_squared, gaussian_hellinger_squared):
+        sides = [
+            np.sqrt(square(*one, *other))
+            for one, other in (
+                (arrays[:2], arrays[2:]),
+                (arrays[:2], third),
+                (third, arrays[2:]),
+            )
+        ]
+        assert (sides[0] <= sides[1] + sides[2] + 1e-5).all()
+
+
+def test_the_geodesic_divides_the_distance():
+    arrays = single(FIXTURE)
+    whole = np.sqrt(wasserstein2_squared(*arrays))
+    for time in (0.0, 0.3, 1.0):
+        between = wasserstein2_geodesic(*arrays, time)
+        first = np.sqrt(wasserstein2_squared(*arrays[:2], *between))
+        second = np.sqrt(wasserstein2_squared(*between, *arrays[2:]))
+        np.testing.assert_allclose(first, time * whole, atol=2e-3)
+        np.testing.assert_allclose(second, (1 - time) * whole, atol=2e-3)
+
+
+def test_the_barycentre_of_two_lies_on_the_geodesic_and_its_map_is_the_identity():
+    arrays = single(FIXTURE)
+    means = jnp.stack([arrays[0], arrays[2]])
+    covs = jnp.stack([arrays[1], arrays[3]])
+    weights = jnp.array([0.7, 0.3])
+    mean, cov = wasserstein2_barycentre(means, covs, weights)
+    want = wasserstein2_geodesic(*arrays, 0.3)
+    np.testing.assert_allclose(mean, want[0], atol=1e-6)
+    np.testing.assert_allclose(cov, want[1], atol=1e-4)
+    maps = optimal_map(cov[None], covs)
+    np.testing.assert_allclose(jnp.tensordot(weights, maps, 1), jnp.eye(3), atol=1e-4)
+
+
+def test_shapes_and_numbers_that_do_not_fit_are_refused():
+    with pytest.raises(ValueError, match="of one size, got 3, 2, 3, 3"):
         wasserstein2_squared(jnp.zeros(3), jnp.eye(2), jnp.zeros(3), jnp.eye(3))
+    with pytest.raises(ValueError, match=r"must be \[..., D, D\], got \(3, 2\)"):
+        gaussian_kl(jnp.zeros(3), jnp.ones((3, 2)), jnp.zeros(3), jnp.eye(3))
+    low = LowRank(jnp.ones((2, 1)), jnp.ones(3))
+    with pytest.raises(ValueError, match="factor and variance must be"):
+        gaussian_kl(jnp.zeros(3), low, jnp.zeros(3), jnp.eye(3))
+    for order in (0.0, 1.0, -2.0):
+        with pytest.raises(ValueError, match=f"order must be .* got {order}"):
+            gaussian_renyi(*single(FIXTURE), order=order)
+    with pytest.raises(ValueError, match="of one size, got 2 and 3"):
+        optimal_map(jnp.eye(2), jnp.eye(3))
+    with pytest.raises(ValueError, match="steps must be at least 1"):
+        wasserstein2_barycentre(
+            jnp.ones((1, 2)), jnp.eye(2)[None], jnp.ones(1), steps=0
+        )
