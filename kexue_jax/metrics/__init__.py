@@ -17,6 +17,7 @@ from kexue_jax.metrics.gaussian import (
     wasserstein2_geodesic,
     wasserstein2_squared,
 )
+from kexue_jax.metrics.knn_entropy import knn_entropy
 from kexue_jax.metrics.one_dimensional import optimal_transport_1d
 from kexue_jax.metrics.sinkhorn import sinkhorn, sinkhorn_divergence
 from kexue_jax.metrics.text_search import nearest_texts
@@ -38,6 +39,7 @@ __all__ = [
     "gaussian_kl",
     "gaussian_renyi",
     "kl_to_standard_normal",
+    "knn_entropy",
     "nearest_texts",
     "optimal_map",
     "optimal_transport",
