@@ -43,7 +43,7 @@ OTHERS = {
     "configs": {"ml_collections"},
 }
 OTHERS["position"] = OTHERS["algorithms"] = OTHERS["attention"]
-OTHERS["metrics"] = OTHERS["attention"] | {"kexue_jax.algorithms"}
+OTHERS["metrics"] = OTHERS["attention"] | {"scipy", "kexue_jax.algorithms"}
 OTHERS["losses"] = OTHERS["metrics"] | {"optax", "kexue_jax.metrics"}
 OTHERS["optim"] = {"jax", "numpy", "optax"} | {
     f"kexue_jax.{room}" for room in ("numerics", "algorithms")
