@@ -35,11 +35,19 @@ def _squares(x, y, exact):
     """Squared distances ``[B, M, N]``."""
     if exact:
         return jnp.sum(jnp.square(x[:, :, None] - y[:, None, :]), axis=3)
-    middle = jnp.mean(y, axis=1, keepdims=True)  # a common part would cancel
-    x, y = x - middle, y - middle
-    sizes = jnp.sum(x * x, 2)[:, :, None] + jnp.sum(y * y, 2)[:, None, :]
-    found = sizes - 2.0 * _products(x, y)
-    return jnp.where(found > NEAR * sizes, found, 0.0)
+    middle = jnp.mean(y, axis=1, keepdims=True)
+    common = jnp.sum(jnp.square(middle)) / jnp.maximum(len(y), 1)
+    whole = jnp.sum(jnp.square(y)) / max(len(y) * y.shape[1], 1)
+
+    def apart(x, y):
+        sizes = jnp.sum(x * x, 2)[:, :, None] + jnp.sum(y * y, 2)[:, None, :]
+        found = sizes - 2.0 * _products(x, y)
+        return jnp.where(found > NEAR * sizes, found, 0.0)
+
+    def less_middle(x, y):  # what all have in common would cancel
+        return apart(x - middle, y - middle)
+
+    return jax.lax.cond(common > 0.2 * whole, less_middle, apart, x, y)
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(2,))
@@ -72,9 +80,9 @@ def euclidean_costs(x: jax.Array, y: jax.Array, *, exact: bool = False) -> jax.A
     Raises:
       ValueError: if the shapes disagree.
 
-    Numerics: by products, of vectors less the mean of `y`, the error of a square is
-      about 2e-7 of those of the lengths, and vectors nearer than 0.0014 of them are
-      taken for equal. Gradients at equal vectors are 0.
+    Numerics: by products, of vectors less the mean of `y` where that is much of them,
+      the error of a square is about 2e-7 of those of the lengths, and vectors nearer
+      than 0.0014 of these are taken for equal. Gradients at equal vectors are 0.
     """
     return _distances(*_pairs(x, y), exact).reshape(*x.shape[:-1], y.shape[-2])
 
@@ -117,5 +125,9 @@ def cosine_costs(x: jax.Array, y: jax.Array) -> jax.Array:
 
     Numerics: products are exact to 1e-7, so equal directions may be that far apart.
     """
-    found = 1.0 - _products(*(directions(a) for a in _pairs(x, y)))
-    return jnp.clip(found, 0.0, 2.0).reshape(*x.shape[:-1], y.shape[-2])
+    x_rows, y_rows = _pairs(x, y)
+    sizes = lengths(x_rows)[:, :, None] * lengths(y_rows)[:, None, :]
+    some = sizes > 0.0
+    cosine = _products(x_rows, y_rows) / jnp.where(some, sizes, 1.0)
+    found = jnp.clip(1.0 - jnp.where(some, cosine, 0.0), 0.0, 2.0)
+    return found.reshape(*x.shape[:-1], y.shape[-2])
