@@ -1,4 +1,4 @@
-"""Word mover's distance agrees better with people than word rotator's, on these vectors.
+"""Word mover's distance agrees better with people than word rotator's, by GloVe.
 
 Claim:  on the test and the development part of the STS benchmark and on SICK, with the
         25-dimensional GloVe vectors of tweets, the rank correlation of WMD with the

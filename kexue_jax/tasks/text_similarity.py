@@ -49,9 +49,7 @@ MEASURES = {
 def distances(x, y, x_weight, y_weight) -> dict[str, jax.Array]:
     """Returns every distance ``[B]``, what bounds it, and the gaps of transport."""
     p, q = (w / jnp.maximum(w.sum(1, keepdims=True), 1.0) for w in (x_weight, y_weight))
-    means = [
-        directions(jnp.einsum("bm,bmd->bd", w, a)) for a, w in ((x, p), (y, q))
-    ]
+    means = [directions(jnp.einsum("bm,bmd->bd", w, a)) for a, w in ((x, p), (y, q))]
     far, turned = euclidean_costs(x, y), cosine_costs(x, y)
     heavy = rotators_weights(x, x_weight), rotators_weights(y, y_weight)
     moved = optimal_transport(far, p, q)
