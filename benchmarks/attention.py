@@ -9,20 +9,14 @@ bars, all computed from them, to the page of it. ``--only`` takes the cells whos
 written; ``--quick`` takes lengths up to 2048; ``--cores=1`` pins each process.
 """
 
-import json
 import math
-import re
 import sys
-import textwrap
-import time
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
-from absl import flags
+from benchmarks import pages
+from benchmarks.pages import GIB, Bar, Found, row, text
 
-from benchmarks import cells
-
-RESULT = cells.ROOT / "docs" / "benchmarks" / "attention.json"
 PACKAGES = (
     "jax",
     "jaxlib",
@@ -51,7 +45,6 @@ causal sums token by token, also written for this page. The other peers are the
 packages, called as they are. *Projections alone* is the module without its attention,
 below which none can come.
 """
-GIB = 2**30
 
 
 class Table(NamedTuple):
@@ -166,24 +159,6 @@ SOFTMAX, FORWARD, CAUSAL_SOFTMAX, CAUSAL_FORWARD, FAVOR, ELU, BOTH_WAYS, NYSTROM
 )
 
 
-class Bar(NamedTuple):
-    """A goal of the project, held against what was measured."""
-
-    text: str
-    found: float  # nan where a cell is missing
-    least: bool  # whether `goal` is a floor
-    goal: float
-
-    @property
-    def met(self) -> bool:
-        """False where nothing was measured."""
-        above, below = self.found >= self.goal, self.found <= self.goal
-        return above if self.least else below
-
-
-Found = dict[str, dict[str, Any]]
-
-
 def name(table: Table, way: str, length: int) -> str:
     """The name of a cell, for ``--only`` and in the file of results."""
     direction = "causal" if table.causal else "both"
@@ -191,25 +166,15 @@ def name(table: Table, way: str, length: int) -> str:
     return f"{table.kind}/{way}/{length}/{direction}/{pulled}"
 
 
-def all_cells() -> Iterator[tuple[str, Table, str, int]]:
-    """Every cell: its name, its table, the way and the length."""
+def tasks() -> Iterator[pages.Task]:
+    """Every cell."""
     for table in TABLES:
         for way, lengths in table.ways.items():
             for length in lengths:
-                yield name(table, way, length), table, way, length
-
-
-def run(found: Found, only: str, quick: bool, cores: int | None) -> None:
-    """Measures the cells that are asked for and enters them into `found`."""
-    for cell, table, way, length in all_cells():
-        if not re.search(only, cell) or (quick and length > QUICK):
-            continue
-        arguments = dict(kind=table.kind, way=way, length=length)
-        arguments |= dict(causal=table.causal, gradient=table.gradient)
-        make = "benchmarks.attention_ways:make"
-        day = {"day": time.strftime("%Y-%m-%d")}
-        found[cell] = cells.measured(make, arguments, cores=cores) | day
-        print(cell, json.dumps(found[cell]), flush=True)
+                arguments = dict(kind=table.kind, way=way, length=length)
+                arguments |= dict(causal=table.causal, gradient=table.gradient)
+                make = "benchmarks.attention_ways:make"
+                yield pages.Task(name(table, way, length), make, arguments, length)
 
 
 def value(
@@ -377,49 +342,23 @@ def _most(numbers: Sequence[float]) -> float:
     return math.nan if any(map(math.isnan, numbers)) else max(numbers, default=math.nan)
 
 
-def _cell(entry: dict[str, Any] | None) -> str:
-    if entry is None:
-        return ""
-    if "failed" in entry:
-        return entry["failed"]
-    seconds, size = entry["median"], entry["bytes"] / GIB
-    time = f"{seconds:.2f} s" if seconds >= 1.0 else f"{1e3 * seconds:.1f} ms"
-    return f"{time}, {size:.2f} GiB, {entry['error']:.0e}"
-
-
-def _row(*entries: str) -> str:
-    return f"| {' | '.join(entries)} |"
-
-
-def _text(*sentences: str) -> str:
-    return textwrap.fill(" ".join(" ".join(sentences).split()), 88)
-
-
 def page(found: Found, about: dict[str, Any]) -> str:
     """Returns the page of the results."""
-    clock = "Pinned to one core, times are seconds of that core."
-    clock = clock if about["cores"] == 1 else ""
-    days = " and ".join(sorted({entry["day"] for entry in found.values()}))
-    versions = ", ".join(f"{name} {about[name]}" for name in PACKAGES)
+    run = pages.about_the_run(found, about, PACKAGES)
     lines = [
         "# Attention side by side",
         "",
-        _text(INTRODUCTION.format(**about, days=days, versions=versions, clock=clock)),
+        text(INTRODUCTION.format(**about | run)),
         "",
-        _text(PEERS),
+        text(PEERS),
         "",
         "## Bars",
         "",
-        _row("goal", "bar", "found", "met"),
-        _row(*4 * ["---"]),
+        *pages.bar_rows(bars(found)),
     ]
-    for bar in bars(found):
-        sign = ">=" if bar.least else "<="
-        met = "yes" if bar.met else "not measured" if math.isnan(bar.found) else "no"
-        lines.append(_row(bar.text, f"{sign} {bar.goal:.3g}", f"{bar.found:.3g}", met))
     lines += ["", "## Growth and crossings", ""]
-    lines += [_row("way", "exponent, 2048 to 65536", "faster than exact softmax from")]
-    lines += [_row(*3 * ["---"])]
+    lines += [row("way", "exponent, 2048 to 65536", "faster than exact softmax from")]
+    lines += [row(*3 * ["---"])]
     for label, table, exact in (
         ("causal FAVOR+", FAVOR, CAUSAL_SOFTMAX),
         ("causal linear attention", ELU, CAUSAL_SOFTMAX),
@@ -435,36 +374,22 @@ def page(found: Found, about: dict[str, Any]) -> str:
             else f"{cross:.0f}"
         )
         slope = f"{exponent(found, table, 'ours'):.2f}"
-        lines.append(_row(label, slope, where))
+        lines.append(row(label, slope, where))
     for table in TABLES:
-        lines += ["", f"## {table.title}", "", _row("length", *table.ways)]
-        lines += [_row(*(len(table.ways) + 1) * ["---"])]
+        lines += ["", f"## {table.title}", "", row("length", *table.ways)]
+        lines += [row(*(len(table.ways) + 1) * ["---"])]
         lengths = sorted({n for each in table.ways.values() for n in each})
         for length in lengths:
             entries = (found.get(name(table, way, length)) for way in table.ways)
-            lines.append(_row(str(length), *map(_cell, entries)))
+            lines.append(row(str(length), *map(pages.shown, entries)))
     return "\n".join(lines) + "\n"
 
 
 def main(argv: list[str]) -> None:
     """Measures, prints every cell and, if asked, writes the page."""
-    values = flags.FlagValues()
-    flags.DEFINE_bool("write", False, "Write docs/benchmarks.", flag_values=values)
-    flags.DEFINE_string("only", "", "Which cells: a regex.", flag_values=values)
-    flags.DEFINE_bool("quick", False, "Short lengths only.", flag_values=values)
-    flags.DEFINE_integer("cores", None, "Pin to so many.", flag_values=values)
-    values(["attention", *argv])
-    found: Found = {}
-    if values.write and values.only and RESULT.exists():
-        found = json.loads(RESULT.read_text("utf-8"))["results"]
-    run(found, values.only, values.quick, values.cores)
-    about = cells.environment(PACKAGES, values.cores)
-    if values.write:
-        result = {"environment": about, "results": found}
-        RESULT.write_text(json.dumps(result, indent=1) + "\n", "utf-8")
-        RESULT.with_suffix(".md").write_text(page(found, about), "utf-8")
-    else:
-        print(page(found, about))
+    pages.main(
+        "attention", argv, tasks=tasks, page=page, packages=PACKAGES, quick=QUICK
+    )
 
 
 if __name__ == "__main__":

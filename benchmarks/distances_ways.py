@@ -1,0 +1,376 @@
+"""What `benchmarks.distances` measures: ways to a distance, each beside the exact one.
+
+`make` gives one cell. Peers from packages are called as their users call them; POT
+also by its entry to C, in a loop. The error of a cell is the largest difference from
+the same in float64, in units of the largest; of transport, from POT's simplex.
+"""
+
+import math
+from collections.abc import Callable
+from functools import partial
+from importlib import import_module as package
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from benchmarks.cells import Cell
+from kexue_jax.algorithms.transport_simplex import transport_simplex
+from kexue_jax.metrics.costs import euclidean_costs
+from kexue_jax.metrics.gaussian import gaussian_kl, wasserstein2_squared
+from kexue_jax.metrics.knn_entropy import knn_entropy
+from kexue_jax.metrics.sinkhorn import sinkhorn
+from kexue_jax.metrics.word_movers import (
+    word_movers_distance,
+    word_rotators_distance,
+)
+
+PAIRS, LEAST, MOST, SIZE = 1000, 10, 40, 300  # of sentences, their words, dimensions
+REPEATS = 100  # of a single problem, so that a clock can tell
+
+
+def make(kind: str, way: str, size: int) -> Cell:
+    """Returns a cell.
+
+    Args:
+      kind: "movers", "rotators", "pair", "square", "sinkhorn", "bures", "bures
+        gradient", "kl gradient" or "entropy".
+      way: a name of that kind.
+      size: rows of a problem, or dimensions; not looked at for sentences.
+    """
+    made = {
+        "movers": _texts,
+        "rotators": _texts,
+        "pair": _pair,
+        "square": _square,
+        "sinkhorn": _sinkhorn,
+        "bures": _gaussian,
+        "bures gradient": _gaussian,
+        "kl gradient": _gaussian,
+        "entropy": _entropy,
+    }[kind]
+    return made(kind, way, size, np.random.default_rng(0))
+
+
+def _ready(function: Callable, *arrays: Any) -> Callable[[], Any]:
+    """A compiled call that waits for its result."""
+    made = [jnp.asarray(x) for x in arrays]
+    compiled = jax.jit(function).lower(*made).compile()
+    compiled(*made)  # what is compiled at the first call is, too
+    return lambda: jax.block_until_ready(compiled(*made))
+
+
+def _apart(found: Any, want: Any) -> float:
+    want = np.asarray(want, np.float64)
+    return float(
+        np.abs(np.asarray(found, np.float64) - want).max() / np.abs(want).max()
+    )
+
+
+def sentences(rng) -> tuple[np.ndarray, ...]:
+    """Pairs of sentences that share words: vectors ``[PAIRS, MOST, SIZE]``, weights."""
+    table = rng.standard_normal((3000, SIZE)).astype(np.float32)
+    table *= rng.uniform(0.5, 2.0, (3000, 1)).astype(np.float32)
+    sides = []
+    for _ in range(2):
+        words = rng.zipf(1.3, (PAIRS, MOST)) % 3000
+        weight = np.arange(MOST) < rng.integers(LEAST, MOST + 1, (PAIRS, 1))
+        sides += [table[words], weight.astype(np.float32)]
+    return sides[0], sides[2], sides[1], sides[3]
+
+
+def _pot_pair(x, y, kind):
+    """Masses and costs of one pair of sentences as a user of POT makes them."""
+    if kind == "movers":
+        p, q = np.full(len(x), 1 / len(x)), np.full(len(y), 1 / len(y))
+        return p, q, package("ot").dist(x, y, "euclidean")
+    sizes = [np.linalg.norm(a, axis=1).astype(np.float64) for a in (x, y)]
+    cosine = (x / sizes[0][:, None]) @ (y / sizes[1][:, None]).T
+    return *(s / s.sum() for s in sizes), 1.0 - cosine
+
+
+def _pot_c(p, q, cost):
+    plan, *_ = package("ot.lp.emd_wrap").emd_c(
+        p, q, np.ascontiguousarray(cost, np.float64), 100000
+    )
+    return (plan * cost).sum()
+
+
+def _pot_user(p, q, cost):
+    return package("ot").emd2(p, q, cost)
+
+
+POT = {"POT emd2": _pot_user, "POT's entry to C": _pot_c}
+
+
+def _texts(kind, way, size, rng) -> Cell:
+    del size
+    x, y, p, q = sentences(rng)
+    words = [w.astype(bool) for w in (p, q)]
+
+    def peer(solve):
+        rows = zip(x, y, *words, strict=True)
+        return np.array([solve(*_pot_pair(a[m], b[n], kind)) for a, b, m, n in rows])
+
+    def check(found):
+        found = found[0] if isinstance(found, tuple) else found
+        return _apart(np.asarray(found)[:50], wide)
+
+    exact = [a[:50].astype(np.float64) for a in (x, y)]
+    wide = [
+        _pot_user(*_pot_pair(one[left], other[right], kind))
+        for one, other, left, right in zip(*exact, words[0], words[1], strict=False)
+    ]
+    if way in POT:
+        return Cell(partial(peer, POT[way]), check)
+    distance = {"movers": word_movers_distance, "rotators": word_rotators_distance}[
+        kind
+    ]
+    if way == "ours":
+        return Cell(_ready(distance, x, y, p, q), check)
+
+    def with_gradient(x, y, p, q):
+        found, back = jax.vjp(lambda x, y: distance(x, y, p, q), x, y)
+        return found, back(jnp.ones_like(found))
+
+    return Cell(_ready(with_gradient, x, y, p, q), check)
+
+
+def _problem(size, rng, uniform=False):
+    x, y = rng.standard_normal((2, size, 8))
+    cost = np.linalg.norm(x[:, None] - y[None], axis=-1)
+    p, q = np.ones((2, size)) if uniform else rng.random((2, size)) + 0.1
+    return cost, p / p.sum(), q / q.sum()
+
+
+def _pair(kind, way, size, rng) -> Cell:
+    del kind
+    cost, p, q = _problem(size, rng)
+    want = _pot_user(p, q, cost)
+
+    def ours():
+        for _ in range(REPEATS):
+            plan, *_ = transport_simplex(cost[None], p[None], q[None], workers=1)
+        return (plan[0] * cost).sum()
+
+    def peer(solve):
+        for _ in range(REPEATS):
+            found = solve(p, q, cost)
+        return found
+
+    run = ours if way == "ours" else partial(peer, POT[way])
+    run()
+    return Cell(run, lambda found: _apart(found, want))
+
+
+def _square(kind, way, size, rng) -> Cell:
+    del kind
+    cost, p, q = _problem(size, rng, uniform=True)
+    want = _pot_user(p, q, cost)
+
+    def assigned(solve):
+        for _ in range(REPEATS):
+            columns = solve()
+        return cost[np.arange(size), columns].sum() / size
+
+    def ours():
+        for _ in range(REPEATS):
+            plan, *_ = transport_simplex(cost[None], p[None], q[None], workers=1)
+        return (plan[0] * cost).sum()
+
+    def lapjv():
+        return package("lap").lapjv(cost)[1]
+
+    def scipy():
+        return package("scipy.optimize").linear_sum_assignment(cost)[1]
+
+    peers = {"lap.lapjv": lapjv, "SciPy": scipy}
+    if way == "ours":
+        run = ours
+    elif way in peers:
+        run = partial(assigned, peers[way])
+    else:
+
+        def run():
+            for _ in range(REPEATS):
+                found = POT[way](p, q, cost)
+            return found
+
+    run()
+    return Cell(run, lambda found: _apart(found, want))
+
+
+def _sinkhorn(kind, way, size, rng) -> Cell:
+    """The padded batch of sentences; `size` is one over epsilon, of the mean cost."""
+    del kind
+    x, y, p, q = sentences(rng)
+    p, q = (w / w.sum(1, keepdims=True) for w in (p, q))
+    cost = np.asarray(euclidean_costs(x, y))
+    epsilon = float(cost.mean()) / size
+    plan, *_ = transport_simplex(*(a.astype(np.float64) for a in (cost, p, q)))
+    exact = np.einsum("bmn,bmn->b", plan, cost.astype(np.float64))
+
+    def check(found):
+        return _apart(found, exact)
+
+    if way == "ours":
+        return Cell(
+            _ready(lambda c, p, q: sinkhorn(c, p, q, epsilon=epsilon).cost, cost, p, q),
+            check,
+        )
+    geometry = package("ott.geometry.geometry").Geometry
+    solve = package("ott.solvers.linear").solve
+
+    def one(cost, p, q):
+        made = geometry(cost_matrix=cost, epsilon=epsilon)
+        found = solve(made, a=p, b=q, threshold=1e-4, max_iterations=10000)
+        return jnp.sum(found.matrix * cost)
+
+    return Cell(_ready(jax.vmap(one), cost, p, q), check)
+
+
+def _normals(size, rng):
+    count, made = 1000 if size < 200 else 100, []
+    for _ in range(2):
+        root = rng.standard_normal((count, size, size))
+        cov = root @ root.transpose(0, 2, 1) / size + 0.1 * np.eye(size)
+        made += [rng.standard_normal((count, size)), cov]
+    return made
+
+
+def _bures_exact(mean_p, cov_p, mean_q, cov_q):
+    lower = np.linalg.cholesky(cov_p)
+    inner = lower.transpose(0, 2, 1) @ cov_q @ lower
+    roots = np.sqrt(np.maximum(np.linalg.eigvalsh(inner), 0.0)).sum(1)
+    traces = np.trace(cov_p + cov_q, axis1=1, axis2=2)
+    return ((mean_p - mean_q) ** 2).sum(1) + traces - 2 * roots
+
+
+def _ott_bures(mean_p, cov_p, mean_q, cov_q):
+    cost = package("ott.geometry.costs").Bures(dimension=mean_p.shape[-1])
+    x, y = (
+        jnp.concatenate([mean, cov.reshape(len(mean), -1)], axis=1)
+        for mean, cov in ((mean_p, cov_p), (mean_q, cov_q))
+    )
+    return jax.vmap(cost)(x, y)
+
+
+def _plain_kl(mean_p, cov_p, mean_q, cov_q):
+    """The formula as one writes it, for automatic differentiation."""
+    own, other = jnp.linalg.cholesky(cov_p), jnp.linalg.cholesky(cov_q)
+    solve = partial(jax.lax.linalg.triangular_solve, left_side=True, lower=True)
+    shift = solve(other, (mean_p - mean_q)[..., None])
+    ratio = solve(other, own)
+    logs = [jnp.log(jnp.diagonal(x, axis1=-2, axis2=-1)).sum(-1) for x in (own, other)]
+    whole = (shift**2).sum((-2, -1)) + (ratio**2).sum((-2, -1)) - mean_p.shape[-1]
+    return 0.5 * whole + logs[1] - logs[0]
+
+
+def _torch_bures(mean_p, cov_p, mean_q, cov_q):
+    torch = package("torch")
+    lower = torch.linalg.cholesky(cov_p)
+    roots = torch.linalg.eigvalsh(lower.mT @ cov_q @ lower).clamp_min(0).sqrt()
+    traces = (cov_p + cov_q).diagonal(dim1=-2, dim2=-1).sum(-1)
+    return ((mean_p - mean_q) ** 2).sum(-1) + traces - 2 * roots.sum(-1)
+
+
+def _torch_kl(mean_p, cov_p, mean_q, cov_q):
+    torch = package("torch")
+    normal = torch.distributions.MultivariateNormal
+    return torch.distributions.kl_divergence(
+        normal(mean_p, cov_p, validate_args=False),
+        normal(mean_q, cov_q, validate_args=False),
+    )
+
+
+def _gaussian(kind, way, size, rng) -> Cell:
+    wide = _normals(size, rng)
+    arrays = [x.astype(np.float32) for x in wide]
+    gradient, bures = kind.endswith("gradient"), kind.startswith("bures")
+
+    def exact():
+        if not gradient:
+            return _bures_exact(*wide)
+        with jax.enable_x64(True):
+            made = [jnp.asarray(x[:50]) for x in wide]
+            function = wasserstein2_squared if bures else gaussian_kl
+            return jax.grad(lambda *a: function(*a).sum(), 1)(*made)
+
+    def check(found):
+        if gradient:
+            slope = np.asarray(found[1][1])[:50]
+            slope = 0.5 * (slope + slope.transpose(0, 2, 1))
+            return _apart(slope, exact())
+        return _apart(found, exact())
+
+    ours = {
+        "ours": wasserstein2_squared if bures else gaussian_kl,
+        "ott-jax": _ott_bures,
+        "plain JAX": _plain_kl,
+    }
+    if way in ours:
+        function = ours[way]
+        if not gradient:
+            return Cell(_ready(function, *arrays), check)
+
+        def with_gradient(*arrays):
+            found, back = jax.vjp(function, *arrays)
+            return found, back(jnp.ones_like(found))
+
+        return Cell(_ready(with_gradient, *arrays), check)
+    if way == "NumPy":
+        return Cell(partial(_bures_exact, *arrays), check)
+    torch = package("torch")
+    function = _torch_bures if bures else _torch_kl
+    leaves = [torch.tensor(x, requires_grad=gradient) for x in arrays]
+
+    def run():
+        found = function(*leaves)
+        if not gradient:
+            return found.numpy()
+        slopes = torch.autograd.grad(found.sum(), leaves)
+        return found.detach().numpy(), tuple(s.numpy() for s in slopes)
+
+    return Cell(run, check)
+
+
+def _entropy(kind, way, size, rng) -> Cell:
+    del kind
+    x = rng.standard_normal((20000, size)).astype(np.float32)
+    ball = 0.5 * size * math.log(math.pi) - math.lgamma(0.5 * size + 1)
+    ball += np.euler_gamma
+
+    def from_distances(far):
+        count = len(far)
+        return size * np.log(far).mean() + ball + np.log(count) - 0.5 / count
+
+    def tree():
+        return from_distances(
+            package("scipy.spatial").KDTree(x).query(x, 2, workers=-1)[0][:, 1]
+        )
+
+    def brute():
+        make = package("sklearn.neighbors").NearestNeighbors
+        found = make(n_neighbors=2, algorithm="brute").fit(x)
+        return from_distances(found.kneighbors(x)[0][:, 1])
+
+    def plain(x):
+        """All distances at once, row blocks apart, and their two least by top_k."""
+
+        def some(rows):
+            square = (rows**2).sum(1)[:, None] + (x**2).sum(1)[None] - 2 * rows @ x.T
+            return -jax.lax.top_k(-square, 2)[0][:, 1]
+
+        least = jax.lax.map(some, x.reshape(40, -1, size)).reshape(-1)
+        return 0.5 * size * jnp.log(jnp.maximum(least, 1e-12)).mean()
+
+    want = brute() if size > 8 else tree()
+    offset = ball + np.log(len(x)) - 0.5 / len(x)
+    if way == "ours":
+        return Cell(_ready(knn_entropy, x), lambda found: _apart(found, want))
+    if way == "plain lax.top_k":
+        run = _ready(plain, x)
+        return Cell(run, lambda found: _apart(found + offset, want))
+    run = {"SciPy KDTree": tree, "scikit-learn": brute}[way]
+    return Cell(run, lambda found: _apart(found, want))
