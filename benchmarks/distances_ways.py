@@ -92,7 +92,7 @@ def _pot_pair(x, y, kind):
 
 def _pot_c(p, q, cost):
     plan, *_ = package("ot.lp.emd_wrap").emd_c(
-        p, q, np.ascontiguousarray(cost, np.float64), 100000
+        p, q, np.ascontiguousarray(cost, np.float64), 100000, 1
     )
     return (plan * cost).sum()
 
