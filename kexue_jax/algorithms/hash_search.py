@@ -122,7 +122,8 @@ def search_signs(
     candidates = min(candidates, len(vectors))
     codes = packed(sign_hashes(index.projection, queries))
     apart = hamming_distances(codes, index.codes)
-    _, near = jax.lax.top_k(-apart, candidates)
+    # As floats, exact up to 2^24 bits: on CPUs XLA would sort all of the integers.
+    _, near = jax.lax.top_k(-apart.astype(jnp.float32), candidates)
 
     def rank(at):
         query, places = at

@@ -121,6 +121,27 @@ def test_the_lemma_is_conservative_by_these_numbers():
     assert (found[:, 3:] > 0.3).all()
 
 
+def test_projections_fail_less_often_than_the_bounds_say():
+    points, size, epsilon, count = 10, 200, 0.5, 400
+    x = jax.random.normal(jax.random.key(2), (points, 16))
+    x = x / jnp.linalg.norm(x, axis=1, keepdims=True)
+
+    @jax.jit
+    def failures(key):
+        def one(key):
+            y = project(gaussian_projection(key, input_size=16, output_size=size), x)
+            ratios = jl.squared_distance_ratios(x, y)
+            inner = jnp.abs(y @ y.T - x @ x.T) * (1.0 - jnp.eye(points))
+            return jnp.max(jnp.abs(ratios - 1.0)) > epsilon, jnp.max(inner) > epsilon
+
+        return jax.lax.map(one, jax.random.split(key, count), batch_size=100)
+
+    distances, inner = (np.mean(found) for found in failures(jax.random.key(3)))
+    options = dict(points=points, size=size, epsilon=epsilon)
+    assert distances <= jl.distances_failure_bound(**options) < 0.2
+    assert inner <= jl.inner_products_failure_bound(**options) < 0.4
+
+
 @pytest.mark.parametrize(("size", "value"), TABLE.items())
 def test_entropies_are_those_of_the_post_and_of_bessel_functions(size, value):
     found = jl.spherical_entropy(size=size)
