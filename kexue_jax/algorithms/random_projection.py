@@ -129,10 +129,10 @@ def structured_projection(
 
     Vectors are filled up with zeros to P, the least power of two that is not below m.
     Rows are drawn without replacement; if n exceeds P, blocks with signs of their own
-    follow each other. A whole block keeps lengths exactly. For n < P the squared length
-    of a projected unit vector x has variance
+    follow each other. A whole block keeps lengths exactly. With r rows in the last one,
+    r = n if n is at most P, the squared length of a projected unit x has variance
 
-    .. math:: \frac{2}{n} \cdot \frac{P - n}{P - 1} \Big(1 - \sum_j x_j^4\Big)
+    .. math:: \frac{2 r (P - r)}{n^2 (P - 1)} \Big(1 - \sum_j x_j^4\Big), \quad P > 1
 
     Args:
       rng: a key.

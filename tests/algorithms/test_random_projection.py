@@ -101,6 +101,21 @@ def test_squared_lengths_have_the_mean_and_the_variance_of_their_kind(name):
         agrees(values, 1.0, expected)
 
 
+def test_the_structured_map_of_more_rows_than_a_block_varies_by_the_last_of_them():
+    m, n = 8, 21  # two whole blocks, and five rows of a third
+    x = unit_vectors(m)
+    found = squared_lengths(
+        jax.random.key(3),
+        jnp.array(x),
+        make=structured_projection,
+        output_size=n,
+        count=2000,
+    )
+    variance = 2 * 5 * (m - 5) / (n**2 * (m - 1)) * (1.0 - np.sum(x**4, axis=1))
+    for values, expected in zip(np.asarray(found).T, variance, strict=True):
+        agrees(values, 1.0, expected)
+
+
 def test_a_very_sparse_map_spoils_sparse_vectors():
     """The numbers of n = 200, m = 2000: 0.468 and 0.338, of a Gaussian map 0.1."""
     n, m = 200, 2000
