@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from kexue_jax import numerics
+from kexue_jax.numerics import directions
 
 NEAR = 2e-6  # of the squares of lengths: what products cannot tell from 0 in float32
 
@@ -94,13 +95,6 @@ def lengths(x: jax.Array) -> jax.Array:
     square = jnp.sum(jnp.square(numerics.widened(x)), axis=-1)
     some = square > 0.0
     return jnp.where(some, jnp.sqrt(jnp.where(some, square, 1.0)), 0.0)
-
-
-def directions(x: jax.Array) -> jax.Array:
-    """Returns ``[..., D]`` of norm 1; a zero vector stays one, with gradients of 0."""
-    size = lengths(x)[..., None]
-    some = size > 0.0
-    return jnp.where(some, numerics.widened(x) / jnp.where(some, size, 1.0), 0.0)
 
 
 def cosine_costs(x: jax.Array, y: jax.Array) -> jax.Array:
