@@ -192,8 +192,8 @@ def fit(
 ) -> Whitening:
     r"""Whitens, or only turns, vectors like those that have been seen.
 
-    .. math:: (x - \beta\mu)\, U_k \Lambda_k^{-\gamma/2}, \quad
-              U \Lambda U^\top = \frac{1}{n} \sum_i (x_i - \beta\mu)(x_i - \beta\mu)^\top
+    .. math:: (x - \beta\mu)\, U_k \Lambda_k^{-\gamma/2}, \quad U \Lambda U^\top
+              = \frac{1}{n} \sum_i (x_i - \beta\mu)(x_i - \beta\mu)^\top
 
     With :math:`\beta = \gamma = 1` what comes out has the covariance I; with both 0 it
     is turned and cut to k components, and cosines stay as they are if none are cut.

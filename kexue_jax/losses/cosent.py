@@ -53,6 +53,7 @@ def _log_total(scores, higher):
     """log(1 + sum over pairs), of scores and sums of what lies higher."""
     terms = jnp.where(higher > -jnp.inf, scores + higher, -jnp.inf)
     top = jnp.maximum(jnp.max(terms, initial=-jnp.inf), 0.0)
+    top = jax.lax.stop_gradient(top)  # what comes out does not depend on it
     rest = jnp.sum(jnp.exp(terms - top))
     # With a top of 0 the 1 is added without loss to a sum that may be tiny.
     large = top > 0.0
@@ -141,7 +142,8 @@ def cosent_dense(
 ) -> jax.Array:
     r"""`cosent` by an array of all comparisons, of which some may be left out.
 
-    .. math:: \log\Big( 1 + \sum_{a, b:\, y_a < y_b} c_{ab} e^{\lambda (s_a - s_b)} \Big)
+    .. math:: \log\Big( 1 + \sum_{a, b:\, y_a < y_b} c_{ab}
+              e^{\lambda (s_a - s_b)} \Big)
 
     Args:
       similarity, label, mask, scale: as in `cosent`.

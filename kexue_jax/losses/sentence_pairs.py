@@ -11,26 +11,31 @@ import optax
 from kexue_jax import numerics
 
 
+def _kept(mask, size):
+    """The mask ``[B]``, all True for None."""
+    if mask is None:
+        return jnp.ones(size, bool)
+    if mask.dtype != jnp.bool_ or mask.shape != (size,):
+        raise ValueError(f"mask must be bool [{size}], got {mask.dtype} {mask.shape}")
+    return mask
+
+
 def _mean(losses, mask):
     """Mean ``[]`` of ``[B]``; 0 if nothing is kept."""
-    if mask is None:
-        return jnp.sum(losses) / max(len(losses), 1)
-    if mask.dtype != jnp.bool_ or mask.shape != losses.shape:
-        raise ValueError(
-            f"mask must be bool {losses.shape}, got {mask.dtype} {mask.shape}"
-        )
     count = jnp.sum(mask, dtype=losses.dtype)
     return jnp.sum(jnp.where(mask, losses, 0.0)) / jnp.maximum(count, 1.0)
 
 
-def _pairs(similarity, label):
+def _pairs(similarity, label, mask):
+    """Both in one dtype, 0 where they are not kept, and the mask."""
     if similarity.ndim != 1 or similarity.shape != label.shape:
         raise ValueError(
             "similarity and label must both be [B], got "
             f"{similarity.shape} and {label.shape}"
         )
-    similarity = numerics.widened(similarity)
-    return similarity, label.astype(similarity.dtype)
+    mask = _kept(mask, len(label))
+    similarity = jnp.where(mask, numerics.widened(similarity), 0.0)
+    return similarity, jnp.where(mask, label, 0).astype(similarity.dtype), mask
 
 
 def _of_sides(alike, unlike, label, mask):
@@ -55,7 +60,7 @@ def linear_cosine_loss(
 
     Source: https://kexue.fm/archives/8847
     """
-    c, t = _pairs(similarity, label)
+    c, t, mask = _pairs(similarity, label, mask)
     return _of_sides(1.0 - c, 1.0 + c, t, mask)
 
 
@@ -78,7 +83,7 @@ def squared_cosine_loss(
 
     Source: https://kexue.fm/archives/8847
     """
-    c, t = _pairs(similarity, label)
+    c, t, mask = _pairs(similarity, label, mask)
     return _of_sides(jnp.square(1.0 - c), jnp.square(c - target), t, mask)
 
 
@@ -102,7 +107,7 @@ def cosine_embedding_loss(
       each unlike pair, so that unlike pairs never cost nothing, with the same
       gradients. PyTorch's loss of this name has labels of 1 and -1.
     """
-    c, t = _pairs(similarity, label)
+    c, t, mask = _pairs(similarity, label, mask)
     return _of_sides(1.0 - c, jnp.maximum(c - margin, 0.0), t, mask)
 
 
@@ -126,7 +131,7 @@ def cosine_margins_loss(
 
     Source: https://kexue.fm/archives/8847
     """
-    c, t = _pairs(similarity, label)
+    c, t, mask = _pairs(similarity, label, mask)
     return _of_sides(jnp.maximum(upper - c, 0.0), jnp.maximum(c - lower, 0.0), t, mask)
 
 
@@ -144,7 +149,7 @@ def cosine_regression_loss(
 
     Source: Reimers and Gurevych, https://arxiv.org/abs/1908.10084
     """
-    c, t = _pairs(similarity, target)
+    c, t, mask = _pairs(similarity, target, mask)
     return _mean(jnp.square(c - t), mask)
 
 
@@ -168,7 +173,9 @@ def pair_features(u: jax.Array, v: jax.Array) -> jax.Array:
     if u.shape != v.shape or not u.ndim:
         raise ValueError(f"u and v must both be [..., D], got {u.shape} and {v.shape}")
     u, v = numerics.widened(u), numerics.widened(v)
-    return jnp.concatenate([u, v, jnp.abs(u - v)], axis=-1)
+    apart = u - v
+    sign = jax.lax.stop_gradient(jnp.sign(apart))  # jnp.abs has the slope 1 at 0
+    return jnp.concatenate([u, v, sign * apart], axis=-1)
 
 
 def pair_classification_loss(
@@ -197,19 +204,17 @@ def pair_classification_loss(
 
     Source: https://kexue.fm/archives/8847 and https://arxiv.org/abs/1908.10084
     """
+    if u.ndim != 2 or u.shape != v.shape or label.shape != u.shape[:1]:
+        raise ValueError(
+            "u, v and label must be [B, D], [B, D] and [B], got "
+            f"{u.shape}, {v.shape} and {label.shape}"
+        )
+    if kernel.ndim != 2 or kernel.shape[0] != 3 * u.shape[1]:
+        raise ValueError(f"kernel must be [{3 * u.shape[1]}, C], got {kernel.shape}")
+    mask = _kept(mask, len(label))
+    u, v = (jnp.where(mask[:, None], numerics.widened(a), 0.0) for a in (u, v))
     features = pair_features(u, v)
-    if features.ndim != 2 or label.shape != features.shape[:1]:
-        raise ValueError(
-            f"u and label must be [B, D] and [B], got {u.shape} and {label.shape}"
-        )
-    if kernel.ndim != 2 or kernel.shape[0] != features.shape[1]:
-        raise ValueError(
-            f"kernel must be [{features.shape[1]}, C], three times as u, got "
-            f"{kernel.shape}"
-        )
-    if mask is not None and mask.shape == label.shape:
-        features = jnp.where(mask[:, None], features, 0.0)
-        label = jnp.where(mask, label, 0)
+    label = jnp.where(mask, label, 0)
     wide = numerics.widened(kernel)
     logits = jnp.matmul(features, wide, precision=jax.lax.Precision.HIGHEST)
     losses = optax.losses.softmax_cross_entropy_with_integer_labels(logits, label)
@@ -217,7 +222,7 @@ def pair_classification_loss(
 
 
 def _distance(x, y):
-    square = jnp.sum(jnp.square(numerics.widened(x) - numerics.widened(y)), axis=-1)
+    square = jnp.sum(jnp.square(x - y), axis=-1)
     some = square > 0.0
     return jnp.where(some, jnp.sqrt(jnp.where(some, square, 1.0)), 0.0)
 
@@ -230,7 +235,7 @@ def triplet_loss(
     *,
     margin: float = 1.0,
 ) -> jax.Array:
-    r"""Mean of :math:`\max(\|a - p\| - \|a - n\| + m, 0)`, Sentence-BERT's for triplets.
+    r"""Mean of :math:`\max(\|a - p\| - \|a - n\| + m, 0)`, Sentence-BERT's of triplets.
 
     Args:
       anchor, positive, negative: ``[B, D]``, vectors of a text, of one like it and of
@@ -253,9 +258,10 @@ def triplet_loss(
             "anchor, positive and negative must all be [B, D], got "
             f"{anchor.shape}, {positive.shape} and {negative.shape}"
         )
-    if mask is not None and mask.shape == anchor.shape[:1]:
-        anchor, positive, negative = (
-            jnp.where(mask[:, None], a, 0.0) for a in (anchor, positive, negative)
-        )
+    mask = _kept(mask, len(anchor))
+    anchor, positive, negative = (
+        jnp.where(mask[:, None], numerics.widened(a), 0.0)
+        for a in (anchor, positive, negative)
+    )
     apart = _distance(anchor, positive) - _distance(anchor, negative)
     return _mean(jnp.maximum(apart + margin, 0.0), mask)

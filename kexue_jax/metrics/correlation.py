@@ -1,5 +1,7 @@
 """How far two lists of numbers rise together: by values, by ranks, by pairs."""
 
+import math
+
 import jax
 import jax.numpy as jnp
 
@@ -14,7 +16,14 @@ def _prepared(x, y, weight):
     kind = jnp.promote_types(x.dtype, y.dtype)
     weight = _weights(x, weight, "x and y are").astype(kind)
     x, y = (jnp.where(weight > 0.0, a.astype(kind), 0.0) for a in (x, y))
-    return tuple(a.reshape(-1, a.shape[-1]) for a in (x, y, weight))
+    arrays = [_rows(a) for a in (x, y, weight)]
+    if not x.shape[-1]:  # one value that does not count stands for none
+        arrays = [jnp.zeros((a.shape[0], 1), kind) for a in arrays]
+    return arrays
+
+
+def _rows(x):
+    return x.reshape(math.prod(x.shape[:-1]), x.shape[-1])
 
 
 def _weights(x, weight, like):
@@ -114,10 +123,12 @@ def average_ranks(x: jax.Array, weight: jax.Array | None = None) -> jax.Array:
     """
     if not x.ndim:
         raise ValueError(f"x must be [..., N], got {x.shape}")
-    shape, wide = x.shape, numerics.widened(jax.lax.stop_gradient(x))
-    weight = _weights(x, weight, "x is").astype(wide.dtype).reshape(-1, shape[-1])
-    wide = jnp.where(weight > 0.0, wide.reshape(weight.shape), 0.0)
-    return _ranks(wide, weight).reshape(shape) if x.size else jnp.zeros_like(wide)
+    wide = numerics.widened(jax.lax.stop_gradient(x))
+    weight = _weights(x, weight, "x is").astype(wide.dtype)
+    if not x.size:
+        return wide
+    wide = jnp.where(weight > 0.0, wide, 0.0)
+    return _ranks(_rows(wide), _rows(weight)).reshape(x.shape)
 
 
 def spearman(x: jax.Array, y: jax.Array, weight: jax.Array | None = None) -> jax.Array:
@@ -128,7 +139,7 @@ def spearman(x: jax.Array, y: jax.Array, weight: jax.Array | None = None) -> jax
       weight: as in `pearson`; ranks are those of `average_ranks`.
 
     Returns:
-      As `pearson`: 0, where SciPy has nan, for a constant and for fewer than two values.
+      As `pearson`, 0 for a constant and for fewer than two values.
 
     Raises:
       ValueError: if the shapes disagree.
@@ -141,8 +152,6 @@ def spearman(x: jax.Array, y: jax.Array, weight: jax.Array | None = None) -> jax
     """
     lead = x.shape[:-1]
     x, y, weight = _prepared(*map(jax.lax.stop_gradient, (x, y)), weight)
-    if not x.size:
-        return jnp.zeros(lead, x.dtype)
     return _pearson(_ranks(x, weight), _ranks(y, weight), weight).reshape(lead)
 
 
@@ -158,7 +167,7 @@ def kendall(x: jax.Array, y: jax.Array, weight: jax.Array | None = None) -> jax.
       weight: as in `pearson`.
 
     Returns:
-      As `pearson`: 0, where SciPy has nan, for a constant and for fewer than two values.
+      As `pearson`, 0 for a constant and for fewer than two values.
 
     Raises:
       ValueError: if the shapes disagree.

@@ -75,7 +75,7 @@ def accuracy_at(
     """The share that a threshold, chosen on other data perhaps, classifies rightly.
 
     Args:
-      scores: ``[..., N]``, not nan.
+      scores: ``[..., N]``, finite.
       labels: ``[..., N]``, positive where greater than 0.
       threshold: ``[...]``, or one for all.
       weight: ``[..., N]``, not negative, or bool for rows that count (True) and those
@@ -155,12 +155,13 @@ def best_accuracy_threshold(
     threshold is the middle between them. Of equally good cuts the lowest is taken.
 
     Args:
-      scores: ``[..., N]``, not nan.
+      scores: ``[..., N]``, finite.
       labels: ``[..., N]``, positive where greater than 0.
       weight: ``[..., N]``, as in `accuracy_at`.
 
     Returns:
-      The `Threshold`, float32, or float64 if `scores` are; -inf and 0 if nothing counts.
+      The `Threshold`, float32, or float64 if `scores` are; -inf and 0 if nothing
+      counts.
 
     Raises:
       ValueError: if the shapes disagree.
