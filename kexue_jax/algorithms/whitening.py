@@ -142,8 +142,9 @@ def update(
       ValueError: if the shapes disagree, or `block` is below 1.
 
     Numerics: each block is centred before it is multiplied, so that a mean far from 0
-      costs no digits of the covariance. In float32 the sum of weights is exact up to
-      :math:`2^{24}` vectors and grows by blocks beyond.
+      costs no digits of the covariance; only how far the means of `moments` and `x`
+      are apart errs by roundings of the means. In float32 the sum of weights is exact
+      up to :math:`2^{24}` vectors, and errs by roundings beyond.
     """
     size = moments.mean.shape[0]
     if not x.ndim or x.shape[-1] != size:
@@ -155,18 +156,29 @@ def update(
     kind = moments.mean.dtype
     x = x.reshape(math.prod(x.shape[:-1]), size)
     rows = x.shape[0]
+    if not rows:
+        return moments
     weight = jnp.ones(rows, kind) if weight is None else weight.reshape(rows)
-    if rows <= block:
-        return merge(moments, _of_rows(x.astype(kind), weight.astype(kind)))
+    # Means are small from the first vector that counts, and so are their roundings.
+    origin = jax.lax.dynamic_index_in_dim(x, jnp.argmax(weight > 0), keepdims=False)
+    origin = jnp.where(jnp.any(weight > 0), origin, 0.0).astype(kind)
+
+    def moments_of(part, heavy):
+        return _of_rows(part.astype(kind) - origin[None, :], heavy.astype(kind))
 
     def step(state, start):
         at = jnp.minimum(start, rows - block)  # the last block reaches back
         new = at + jnp.arange(block) >= start
-        part = jax.lax.dynamic_slice_in_dim(x, at, block).astype(kind)
-        heavy = jax.lax.dynamic_slice_in_dim(weight, at, block).astype(kind)
-        return merge(state, _of_rows(part, jnp.where(new, heavy, 0.0))), None
+        part = jax.lax.dynamic_slice_in_dim(x, at, block)
+        heavy = jax.lax.dynamic_slice_in_dim(weight, at, block)
+        return merge(state, moments_of(part, jnp.where(new, heavy, 0))), None
 
-    return jax.lax.scan(step, moments, jnp.arange(0, rows, block))[0]
+    if rows <= block:
+        added = moments_of(x, weight)
+    else:
+        starts = jnp.arange(0, rows, block)
+        added, _ = jax.lax.scan(step, empty_moments(size, kind), starts)
+    return merge(moments, added._replace(mean=added.mean + origin))
 
 
 def covariance(moments: Moments, *, ddof: int = 0) -> jax.Array:

@@ -123,7 +123,7 @@ def test_a_great_scale_leaves_the_worst_pair_and_a_margin_bounds_the_loss(functi
     worst = max(s[a] - s[b] for a in range(24) for b in range(24) if y[a] < y[b])
     for scale in (1e4, 1e7):
         value, slope = evaluated(function, s, y, scale=scale)
-        np.testing.assert_allclose(value / scale, worst, rtol=1e-3)
+        np.testing.assert_allclose(float(value) / scale, worst, rtol=1e-3)
         assert np.isfinite(slope).all()
     ordered = 0.05 * np.argsort(np.argsort(y))
     value, slope = evaluated(function, ordered, y, scale=100.0)
