@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from kexue_jax.numerics import masked_softmax
+from kexue_jax.numerics import directions, masked_softmax
 
 
 def slow(scores, mask):
@@ -98,3 +98,17 @@ def test_a_mask_of_another_shape_is_refused(shape):
 def test_a_mask_of_numbers_is_refused():
     with pytest.raises(ValueError, match="bool"):
         masked_softmax(jnp.zeros((2, 5)), jnp.ones((2, 5)))
+
+
+def test_directions_are_vectors_over_their_norms_of_any_length(keys):
+    x = jax.random.normal(next(keys), (4, 3))
+    wide = np.asarray(x, np.float64)
+    want = wide / np.linalg.norm(wide, axis=1, keepdims=True)
+    for factor in (1.0, 1e-35, 1e35):
+        np.testing.assert_allclose(directions(factor * x), want, rtol=1e-5)
+    _, way = jax.jvp(directions, (x,), (jnp.ones_like(x),))
+    np.testing.assert_allclose(jnp.sum(way * x, axis=1), jnp.zeros(4), atol=1e-5)
+    out, pull = jax.vjp(directions, jnp.zeros((2, 3), jnp.bfloat16))
+    assert out.dtype == jnp.float32
+    assert not out.any()
+    assert not pull(jnp.ones_like(out))[0].any()

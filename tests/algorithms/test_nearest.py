@@ -70,12 +70,13 @@ def test_cosines_are_their_formula_of_any_length():
         x6, y6 = (jnp.asarray(a, jnp.float64) for a in (x, y))
         found = jax.jit(cosine_similarity)(x6, y6)
         slope = jax.jit(jax.grad(lambda x: cosine_similarity(x, y6[0])))(x6[0])
-    norms = [np.linalg.norm(a.astype(np.float64), axis=1) for a in (x, y)]
-    want = np.sum(x.astype(np.float64) * y, axis=1) / norms[0] / norms[1]
+    wide = [a.astype(np.float64) for a in (x, y)]
+    norms = [np.linalg.norm(a, axis=1) for a in wide]
+    units = [a / n[:, None] for a, n in zip(wide, norms, strict=True)]
+    want = np.sum(units[0] * units[1], axis=1)
     np.testing.assert_allclose(found, want, rtol=1e-12)
-    unit = x[0] / norms[0][0]
-    want = (y[0] / norms[1][0] - found[0] * unit) / norms[0][0]
-    np.testing.assert_allclose(slope, want, rtol=1e-6)
+    want = (units[1][0] - want[0] * units[0][0]) / norms[0][0]
+    np.testing.assert_allclose(slope, want, rtol=1e-10)
     for factor in (1e-30, 1e30):
         scaled = cosine_similarity(factor * x, -y / factor)
         np.testing.assert_allclose(scaled, -found, rtol=1e-5, atol=1e-6)
