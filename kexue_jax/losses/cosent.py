@@ -156,8 +156,9 @@ def cosent_dense(
     Raises:
       ValueError: if the shapes disagree, or a mask is not bool.
 
-    Numerics: memory and time go by the square of B. Differences are scaled, not scores,
-      so errors are about ``eps * scale`` times the greatest of these.
+    Numerics: memory and time go by the square of B, which for a few hundred pairs is
+      the faster form. Differences are scaled, not scores, so errors are about
+      ``eps * scale`` times the greatest of these.
     """
     similarity, mask = _checked(similarity, label, mask)
     size = len(label)

@@ -51,7 +51,7 @@ def test_moments_are_those_of_numpy_however_the_rows_come():
         leading = jax.jit(seen)(x.reshape(5, 10, SIZE)[:, ::-1])
         unbiased = covariance(at_once, ddof=1)
     for found in (at_once, blocks, parts, both, leading):
-        assert found.weight == ROWS
+        assert float(found.weight) == ROWS
         np.testing.assert_allclose(found.mean, x.mean(0), rtol=1e-12)
         np.testing.assert_allclose(
             np.asarray(found.scatter) / ROWS,

@@ -114,16 +114,16 @@ def test_thresholds_at_the_ends_and_between_neighbours_of_floats():
 
 
 def test_nothing_to_look_at_and_nothing_positive():
+    rises, nothing = jnp.arange(3.0), jnp.zeros(3, bool)
     for search, at, _ in SEARCHES.values():
-        nothing = jnp.zeros(3, bool)
-        found = search(jnp.full(3, jnp.nan), jnp.ones(3), nothing)
-        assert found == (-jnp.inf, 0.0)
-        assert at(jnp.ones(3), jnp.ones(3), 0.5, nothing) == 0.0
+        search, at = jax.jit(search), jax.jit(at)
+        assert search(jnp.full(3, jnp.nan), jnp.ones(3), nothing) == (-jnp.inf, 0.0)
+        assert at(rises, jnp.ones(3), 0.5, nothing) == 0.0
         assert search(jnp.zeros(0), jnp.zeros(0)).value == 0.0
-    assert best_f1_threshold(jnp.arange(3.0), jnp.zeros(3)) == (-jnp.inf, 0.0)
-    assert f1_at(jnp.arange(3.0), jnp.zeros(3), 5.0) == 0.0
-    narrow = best_accuracy_threshold(jnp.ones(2, jnp.bfloat16), jnp.ones(2))
-    assert narrow.threshold.dtype == narrow.value.dtype == jnp.float32
+        found = search(rises.astype(jnp.bfloat16), jnp.ones(3))
+        assert found.threshold.dtype == found.value.dtype == jnp.float32
+    assert jax.jit(best_f1_threshold)(rises, jnp.zeros(3)) == (-jnp.inf, 0.0)
+    assert jax.jit(f1_at)(rises, jnp.zeros(3), 5.0) == 0.0
 
 
 def test_what_does_not_fit_is_refused():
