@@ -206,7 +206,7 @@ def _sinkhorn(kind, way, size, rng) -> Cell:
     del kind
     x, y, p, q = sentences(rng)
     p, q = (w / w.sum(1, keepdims=True) for w in (p, q))
-    cost = np.asarray(euclidean_costs(x, y))
+    cost = np.asarray(euclidean_costs(jnp.asarray(x), jnp.asarray(y)))
     epsilon = float(cost.mean()) / size
     plan, *_ = transport_simplex(*(a.astype(np.float64) for a in (cost, p, q)))
     exact = np.einsum("bmn,bmn->b", plan, cost.astype(np.float64))

@@ -104,13 +104,6 @@ def lengths(x: jax.Array) -> jax.Array:
     return jnp.where(some, jnp.sqrt(jnp.where(some, square, 1.0)), 0.0)
 
 
-def directions(x: jax.Array) -> jax.Array:
-    """Returns ``[..., D]`` of norm 1; a zero vector stays one, with gradients of 0."""
-    size = lengths(x)[..., None]
-    some = size > 0.0
-    return jnp.where(some, numerics.widened(x) / jnp.where(some, size, 1.0), 0.0)
-
-
 def cosine_costs(x: jax.Array, y: jax.Array) -> jax.Array:
     r"""One less the cosine of all pairs, from 0 to 2.
 

@@ -9,9 +9,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from kexue_jax.algorithms.directions import directions
 from kexue_jax.algorithms.transport_lockstep import transport_lockstep
 from kexue_jax.algorithms.transport_simplex import transport_simplex
-from kexue_jax.metrics.costs import cosine_costs, directions, euclidean_costs
+from kexue_jax.metrics.costs import cosine_costs, euclidean_costs
 from kexue_jax.metrics.word_movers import relaxed_bound, rotators_weights
 
 GROUP = 32  # problems solved before the greatest distance of interest is looked at

@@ -4,9 +4,9 @@ import jax
 import jax.numpy as jnp
 
 from kexue_jax import numerics
+from kexue_jax.algorithms.directions import directions
 from kexue_jax.metrics.costs import (
     cosine_costs,
-    directions,
     euclidean_costs,
     lengths,
 )

@@ -6,9 +6,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from kexue_jax.algorithms.directions import directions
 from kexue_jax.exhibits import Bars, Curves, Series, Table
 from kexue_jax.metrics.correlation import pearson, spearman
-from kexue_jax.metrics.costs import cosine_costs, directions, euclidean_costs
+from kexue_jax.metrics.costs import cosine_costs, euclidean_costs
 from kexue_jax.metrics.transport import optimal_transport
 from kexue_jax.metrics.word_movers import (
     relaxed_bound,

@@ -3,9 +3,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from kexue_jax.algorithms.directions import directions
 from kexue_jax.metrics.costs import (
     cosine_costs,
-    directions,
     euclidean_costs,
     lengths,
     squared_euclidean_costs,
