@@ -4,7 +4,9 @@ PYTHON ?= python3
 PYTEST := $(IN)/python -m pytest --doctest-modules
 # Thousands of small programs: compiling them as in earnest is what takes the time.
 UNOPTIMISED := XLA_FLAGS="$(XLA_FLAGS) --xla_backend_optimization_level=0 \
-  --xla_cpu_use_fusion_emitters=false"
+  --xla_cpu_use_fusion_emitters=false --xla_llvm_disable_expensive_passes=true \
+  --xla_cpu_enable_concurrency_optimized_scheduler=false \
+  --xla_cpu_parallel_codegen_split_count=1"
 
 help: ## List the commands.
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14

@@ -8,6 +8,7 @@ from kexue_jax.metrics.sinkhorn import sinkhorn as eager
 from kexue_jax.metrics.sinkhorn import sinkhorn_divergence
 from kexue_jax.metrics.transport import optimal_transport
 
+pytestmark = pytest.mark.filterwarnings("ignore:optimal transport on the host")
 M, N = 5, 7
 FIXED = ("row_penalty", "column_penalty", "steps", "tolerance")
 sinkhorn = jax.jit(eager, static_argnames=FIXED)
@@ -49,7 +50,7 @@ def test_the_plan_is_that_of_alternating_updates(epsilon, penalties):
 
 def test_without_penalties_the_sums_are_those_wanted_and_the_cost_within_its_bound():
     cost, p, q = problems()
-    least = optimal_transport(cost, p, q, implementation="xla").cost
+    least = optimal_transport(cost, p, q, implementation="host").cost
     gaps = []
     for epsilon in (1.0, 0.1, 0.01):
         found = sinkhorn(cost, p, q, epsilon=epsilon)

@@ -24,11 +24,12 @@ def test_many_problems_at_once_are_each_alone_under_jit_and_vmap(keys, implement
     cost, p, q = problems(keys)
     solve = partial(optimal_transport, implementation=implementation)
     whole = jax.jit(solve)(cost, p, q)
-    apart = jax.vmap(solve)(cost, p, q)
-    one = jax.jit(solve)(cost[1:2], p[1:2], q[1:2])
-    for x, y, z in zip(whole, apart, one, strict=True):
+    apart = jax.jit(jax.vmap(solve))(cost, p, q)
+    for x, y in zip(whole, apart, strict=True):
         np.testing.assert_array_equal(x, y)
-        np.testing.assert_array_equal(x[1], z[0])
+    if implementation == "host":  # of the other its own test compiles single problems
+        for x, y in zip(whole, solve(cost[1], p[1], q[1]), strict=True):
+            np.testing.assert_array_equal(x[1], y)
     assert jnp.abs(whole.gap).max() < 1e-7
     np.testing.assert_allclose(
         jnp.sum(whole.plan * cost, (1, 2)), whole.cost, rtol=1e-6
@@ -53,7 +54,8 @@ def test_bfloat16_goes_in_and_out(keys):
     p = p.at[:].set(0.25)
     q = jnp.full_like(q, 0.2)
     for name in ("host", "xla"):
-        found = optimal_transport(cost, p, q, implementation=name)
+        solve = jax.jit(partial(optimal_transport, implementation=name))
+        found = solve(cost, p, q)
         assert all(x.dtype == jnp.bfloat16 for x in found)
         assert jnp.isfinite(found.cost).all()
 

@@ -35,6 +35,7 @@ def test_distinct_is_the_share_of_different_passages():
     assert distinct([b"a"], size=2) == 0.0
 
 
+@pytest.mark.slow
 def test_every_way_has_the_mean_entropy_of_the_nucleus(keys):
     task = make(shares=(0.9, 0.5))
     scores = task.evaluate(*jax.jit(task.init)(next(keys)))

@@ -9,6 +9,7 @@ from kexue_jax.data.sentence_pairs import embedded_pairs
 from kexue_jax.tasks.text_similarity import MEASURES, TextSimilarity, distances
 
 
+@pytest.mark.slow
 def test_scores_are_correlations_and_bounds_hold():
     pairs = embedded_pairs("drawn")
     task = TextSimilarity(pairs=pairs, batch=25)  # the last batch is filled up

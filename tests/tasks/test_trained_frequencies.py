@@ -50,6 +50,7 @@ def test_fixed_frequencies_have_no_such_scores(keys):
     assert scores["embedding/dominance_at_first"] > 0.0
 
 
+@pytest.mark.slow
 def test_pairs_are_mixed_derivatives_of_the_loss_of_the_last_target(keys):
     task = make()
     params, extras = jax.jit(task.init)(next(keys))
