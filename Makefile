@@ -2,12 +2,6 @@ IN := .venv/bin
 READY := .venv/ready
 PYTHON ?= python3
 PYTEST := $(IN)/python -m pytest --doctest-modules
-# Thousands of small programs: compiling them as in earnest is what takes the time.
-UNOPTIMISED := XLA_FLAGS="$(XLA_FLAGS) --xla_backend_optimization_level=0 \
-  --xla_cpu_use_fusion_emitters=false --xla_llvm_disable_expensive_passes=true \
-  --xla_cpu_enable_concurrency_optimized_scheduler=false \
-  --xla_cpu_parallel_codegen_split_count=1"
-
 help: ## List the commands.
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
 $(READY): pyproject.toml constraints.txt
@@ -17,7 +11,7 @@ $(READY): pyproject.toml constraints.txt
 demo: $(READY) ## Set up, then run the default experiment to its report.
 	$(IN)/python -m experiments.run --config=configs/text/docs_model.py
 test: $(READY) ## Set up, then all tests that are not marked slow or peer.
-	$(UNOPTIMISED) $(PYTEST) -n 2 -m "not slow and not peer"
+	UNOPTIMISED=1 $(PYTEST) -n 2 -m "not slow and not peer"
 test-all: $(READY) ## All tests but those of other libraries; takes long.
 	$(PYTEST) -n 2 -m "not peer"
 peers: $(READY) ## Tests against other libraries, which it installs.

@@ -4,14 +4,23 @@ import functools
 import gc
 import itertools
 import os
+from importlib import metadata
 from pathlib import Path
 
 # Before jax is imported. NPROC: with fewer threads than devices a loop can deadlock.
 os.environ["NPROC"] = "32"
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
-os.environ["XLA_FLAGS"] = (
-    os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
-)
+FLAGS = [os.environ.get("XLA_FLAGS", ""), "--xla_force_host_platform_device_count=8"]
+if os.environ.get("UNOPTIMISED"):  # compiling thousands of programs takes the time
+    FLAGS += [
+        "--xla_backend_optimization_level=0",
+        "--xla_llvm_disable_expensive_passes=true",
+        "--xla_cpu_enable_concurrency_optimized_scheduler=false",
+        "--xla_cpu_parallel_codegen_split_count=1",
+    ]
+    if metadata.version("jaxlib").startswith("0.10."):  # later ones have no such flag
+        FLAGS += ["--xla_cpu_use_fusion_emitters=false"]
+os.environ["XLA_FLAGS"] = " ".join(FLAGS)
 
 import jax
 import pytest
