@@ -1,7 +1,7 @@
 """The transportation simplex: exact optimal transport on the host, for many problems.
 
 The code is plain Python on NumPy arrays. With numba it is compiled and takes some
-microseconds for sentences; without, it is the same and a thousand times slower.
+microseconds for sentences; without, it is the same and very much slower.
 Equal masses of as many rows as columns are an assignment, which is found faster.
 """
 
@@ -388,8 +388,8 @@ def _compiled():
         numba = import_module("numba")
     except ImportError:
         warnings.warn(
-            "optimal transport on the host runs in plain Python, a thousand times "
-            "slower than compiled: install numba, or kexue-jax[transport]",
+            "optimal transport on the host runs in plain Python, very much slower than "
+            "compiled: install numba, or kexue-jax[transport]",
             stacklevel=2,
         )
         return _solve_some, False

@@ -1,14 +1,14 @@
 """What it costs to move from each of some vectors to each of others."""
 
 import math
-from functools import partial
 
 import jax
 import jax.numpy as jnp
 
 from kexue_jax import numerics
 
-NEAR = 2e-6  # of the squares of lengths: what products cannot tell from 0 in float32
+NEAR = 16  # roundings of the squares of lengths, which products cannot tell from 0
+FEW = 32  # dimensions in which differences cost little
 
 
 def _pairs(x, y):
@@ -31,48 +31,66 @@ def _products(x, y):
     return jnp.einsum("bmd,bnd->bmn", x, y, precision=jax.lax.Precision.HIGHEST)
 
 
-def _squares(x, y, exact):
-    """Squared distances ``[B, M, N]``."""
-    if exact:
-        return jnp.sum(jnp.square(x[:, :, None] - y[:, None, :]), axis=3)
+def _differences(x, y):
+    """Squared distances ``[B, M, N]``, by differences."""
+    return jnp.sum(jnp.square(x[:, :, None] - y[:, None, :]), axis=3)
+
+
+def _middle(x, y):
+    """The mean of `y`, and whether it is so much of all that it would cancel."""
+    del x
     middle = jnp.mean(y, axis=1, keepdims=True)
-    common = jnp.sum(jnp.square(middle)) / jnp.maximum(len(y), 1)
-    whole = jnp.sum(jnp.square(y)) / max(len(y) * y.shape[1], 1)
+    common = jnp.sum(jnp.square(middle)) / max(len(y), 1)
+    return middle, common > 0.2 * jnp.sum(jnp.square(y)) / max(len(y) * y.shape[1], 1)
+
+
+def _squares(x, y):
+    """Squared distances ``[B, M, N]``, by products."""
 
     def apart(x, y):
         sizes = jnp.sum(x * x, 2)[:, :, None] + jnp.sum(y * y, 2)[:, None, :]
         found = sizes - 2.0 * _products(x, y)
-        return jnp.where(found > NEAR * sizes, found, 0.0)
+        return jnp.where(found > NEAR * jnp.finfo(x.dtype).eps * sizes, found, 0.0)
 
-    def less_middle(x, y):  # what all have in common would cancel
-        return apart(x - middle, y - middle)
+    middle, is_much = _middle(x, y)
+    return jax.lax.cond(
+        is_much, lambda x, y: apart(x - middle, y - middle), apart, x, y
+    )
 
-    return jax.lax.cond(common > 0.2 * whole, less_middle, apart, x, y)
 
-
-@partial(jax.custom_jvp, nondiff_argnums=(2,))
-def _distances(x, y, exact):
-    return jnp.sqrt(_squares(x, y, exact))
+@jax.custom_jvp
+def _distances(x, y):
+    """Distances ``[B, M, N]``, by products."""
+    return jnp.sqrt(_squares(x, y))
 
 
 @_distances.defjvp
-def _distances_jvp(exact, primals, tangents):
+def _distances_jvp(primals, tangents):
     (x, y), (x_way, y_way) = primals, tangents
-    found = _distances(x, y, exact)
+    found = _distances(x, y)
     apart = found > 0.0
     per = jnp.where(apart, 1.0 / jnp.where(apart, found, 1.0), 0.0)
+    middle, _ = _middle(x, y)
+    x, y = x - middle, y - middle
     own = jnp.sum(x * x_way, 2)[:, :, None] + jnp.sum(y * y_way, 2)[:, None, :]
     change = per * (own - _products(x_way, y) - _products(x, y_way))
     return found, change
 
 
-def euclidean_costs(x: jax.Array, y: jax.Array, *, exact: bool = False) -> jax.Array:
+def _is_exact(exact, size):
+    return size <= FEW if exact is None else exact
+
+
+def euclidean_costs(
+    x: jax.Array, y: jax.Array, *, exact: bool | None = None
+) -> jax.Array:
     r"""Distances :math:`\| x_i - y_j \|` of all pairs.
 
     Args:
       x: ``[..., M, D]`` floating.
       y: ``[..., N, D]`` with the same leading axes.
-      exact: by differences, some twenty times slower; otherwise by products.
+      exact: whether by differences, which takes longer in many dimensions, or by
+        products; None is by differences in at most 32.
 
     Returns:
       ``[..., M, N]`` float32, or float64 if an argument is.
@@ -81,20 +99,29 @@ def euclidean_costs(x: jax.Array, y: jax.Array, *, exact: bool = False) -> jax.A
       ValueError: if the shapes disagree.
 
     Numerics: by products, of vectors less the mean of `y` where that is much of them,
-      the error of a square is about 2e-7 of those of the lengths, and vectors nearer
-      than 0.0014 of these are taken for equal. Gradients at equal vectors are 0.
+      the error of a square is about two roundings of those of the lengths, and vectors
+      nearer than 0.0014 of these in float32 (6e-8 in float64) are taken for equal.
+      Gradients at equal vectors are 0.
     """
-    return _distances(*_pairs(x, y), exact).reshape(*x.shape[:-1], y.shape[-2])
+    pairs = _pairs(x, y)
+    if _is_exact(exact, x.shape[-1]):
+        square = _differences(*pairs)
+        some = square > 0.0
+        found = jnp.where(some, jnp.sqrt(jnp.where(some, square, 1.0)), 0.0)
+    else:
+        found = _distances(*pairs)
+    return found.reshape(*x.shape[:-1], y.shape[-2])
 
 
 def squared_euclidean_costs(
-    x: jax.Array, y: jax.Array, *, exact: bool = False
+    x: jax.Array, y: jax.Array, *, exact: bool | None = None
 ) -> jax.Array:
     r"""Squared distances :math:`\| x_i - y_j \|^2` of all pairs.
 
     Arguments, result, errors and numerics are those of `euclidean_costs`.
     """
-    return _squares(*_pairs(x, y), exact).reshape(*x.shape[:-1], y.shape[-2])
+    squares = _differences if _is_exact(exact, x.shape[-1]) else _squares
+    return squares(*_pairs(x, y)).reshape(*x.shape[:-1], y.shape[-2])
 
 
 def lengths(x: jax.Array) -> jax.Array:

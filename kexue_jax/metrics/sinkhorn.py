@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from kexue_jax import numerics
+from kexue_jax.metrics.masses import check_masses, of_one_sum
 
 INNER = 16  # iterations in factors between two in logarithms
 LARGEST = 60.0  # logarithm of factors that are still trusted
@@ -204,14 +205,14 @@ def sinkhorn(
     where without a penalty the sums are those wanted. The plan is
     :math:`p_i q_j e^{(f_i + g_j - D_{ij}) / \epsilon}`. With equal sums its cost lies
     above the least by at most :math:`\epsilon` times the entropy of `p` or `q`, if
-    those sum to 1. Below some 128 rows and columns `optimal_transport` is exact and
-    faster.
+    those sum to 1. For small problems, such as sentences, `optimal_transport` is exact
+    and faster.
 
     Args:
       cost: D, ``[..., M, N]`` floating.
       p: ``[..., M]``, not negative; rows of mass 0 take no part, as padding.
-      q: ``[..., N]``, likewise. Without penalties of the sum of `p`, and rescaled to it
-        where rounding made them differ.
+      q: ``[..., N]``, likewise. Without penalties of the sum of `p` to 1e-4, or what
+        the dtype rounds away, and rescaled to it.
       epsilon: > 0, in units of the cost, broadcastable to ``[...]``.
       row_penalty, column_penalty: :math:`\rho > 0`, in units of the cost, for rows and
         columns that may get other masses than `p` and `q`; None is without end.
@@ -220,10 +221,12 @@ def sinkhorn(
 
     Returns:
       A `Sinkhorn` in the dtype of `cost`; each of many problems stops by itself. Where
-      a cost that is needed is not finite, the plan and what follows from it are nan.
+      a cost that is needed is not finite, or masses that are known only when the
+      program runs are negative or have other sums, the value and the plan are nan.
 
     Raises:
-      ValueError: if the shapes disagree, or a number is out of range.
+      ValueError: if the shapes disagree, the masses do where they are known, or a
+        number is out of range.
 
     Numerics: float32, or wider if `cost` is; no sum under- or overflows, however small
       epsilon is, but below a thousandth of the largest cost float32 sees little of it.
@@ -240,16 +243,9 @@ def sinkhorn(
     [[0.5, 0.0], [0.0, 0.5]]
     """
     cost, p, q = (jnp.asarray(x) for x in (cost, p, q))
-    lead = cost.shape[:-2]
-    if (
-        cost.ndim < 2
-        or p.shape != cost.shape[:-1]
-        or q.shape != (*lead, cost.shape[-1])
-    ):
-        raise ValueError(
-            "cost, p and q must be [..., M, N], [..., M] and [..., N], got "
-            f"{cost.shape}, {p.shape} and {q.shape}"
-        )
+    infinite = float("inf")
+    balanced = row_penalty is None and column_penalty is None
+    check_masses(cost, p, q, of_one_sum=balanced)
     for name, number in (
         ("epsilon", epsilon if isinstance(epsilon, int | float) else 1.0),
         ("row_penalty", 1.0 if row_penalty is None else row_penalty),
@@ -259,20 +255,29 @@ def sinkhorn(
     ):
         if not number > 0:
             raise ValueError(f"{name} must be positive, got {number}")
-    dtype, wide = cost.dtype, numerics.widened(cost)
-    p, q = p.astype(wide.dtype), q.astype(wide.dtype)
-    infinite = float("inf")
+    wide = numerics.widened(cost)
+    if balanced:
+        masses = of_one_sum(p, q, wide.dtype)
+    else:
+        masses = [x.astype(wide.dtype) for x in (p, q)]
+    lost = jnp.zeros(cost.shape[:-2], bool)
+    for x in masses:
+        lost = lost | jnp.any(~(x >= 0.0), axis=-1)
+    masses = [jnp.where(lost[..., None], 0.0, x) for x in masses]
     penalties = tuple(
         infinite if x is None else float(x) for x in (row_penalty, column_penalty)
     )
-    if penalties == (infinite, infinite):
-        sums = [jnp.sum(x, axis=-1, keepdims=True) for x in (p, q)]
-        q = q * (sums[0] / jnp.where(sums[1] > 0.0, sums[1], 1.0))
-    epsilon = jnp.broadcast_to(jnp.asarray(epsilon, wide.dtype), lead)
-    found = _solved(wide, p, q, epsilon, penalties, steps, tolerance)
-    return jax.tree.map(
-        lambda x: x.astype(dtype) if jnp.issubdtype(x.dtype, jnp.floating) else x, found
-    )
+    epsilon = jnp.broadcast_to(jnp.asarray(epsilon, wide.dtype), cost.shape[:-2])
+    found = _solved(wide, *masses, epsilon, penalties, steps, tolerance)
+
+    def ended(x):
+        if not jnp.issubdtype(x.dtype, jnp.floating):
+            return x
+        where = lost.reshape(*lost.shape, *[1] * (x.ndim - lost.ndim))
+        return jnp.where(where, jnp.nan, x).astype(cost.dtype)
+
+    converged = found.converged & ~lost
+    return jax.tree.map(ended, found)._replace(converged=converged)
 
 
 def sinkhorn_divergence(

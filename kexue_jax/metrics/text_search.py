@@ -130,6 +130,8 @@ def nearest_texts(
                 f"{name} and their weights must be [B, M, D] and [B, M], got "
                 f"{x.shape} and {weight.shape}"
             )
+        if np.min(weight, initial=0.0) < 0.0:
+            raise ValueError(f"weights of {name} must not be negative")
     if queries.shape[2] != texts.shape[2]:
         raise ValueError(
             f"vectors must be of one size, got {queries.shape} and {texts.shape}"

@@ -7,11 +7,11 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.core import Tracer
 
 from kexue_jax import numerics
 from kexue_jax.algorithms.transport_lockstep import transport_lockstep
 from kexue_jax.algorithms.transport_simplex import transport_simplex
+from kexue_jax.metrics.masses import check_masses, of_one_sum
 
 
 class Transport(NamedTuple):
@@ -104,35 +104,6 @@ def _solved_jvp(implementation, primals, tangents):
     return found, still._replace(cost=change)
 
 
-def _allowed(p, q) -> float:
-    """By how much sums may differ, as a share: what rounding does to them."""
-    return max(1e-4, *(float(jnp.finfo(x.dtype).eps) for x in (p, q)))
-
-
-def _check(cost, p, q):
-    if cost.ndim < 2 or p.shape != cost.shape[:-1]:
-        raise ValueError(
-            f"cost and p must be [..., M, N] and [..., M], got {cost.shape}, {p.shape}"
-        )
-    if q.shape != (*cost.shape[:-2], cost.shape[-1]):
-        raise ValueError(
-            f"cost and q must be [..., M, N] and [..., N], got {cost.shape}, {q.shape}"
-        )
-    for name, x in (("cost", cost), ("p", p), ("q", q)):
-        if not jnp.issubdtype(x.dtype, jnp.floating):
-            raise ValueError(f"{name} must be floating, got {x.dtype}")
-    if isinstance(p, Tracer) or isinstance(q, Tracer):
-        return
-    sums = [np.asarray(x, np.float64).sum(axis=-1) for x in (p, q)]
-    if np.any(~(np.abs(sums[0] - sums[1]) <= _allowed(p, q) * np.maximum(*sums))):
-        raise ValueError(
-            f"p and q must have the same sums, got {sums[0]} and {sums[1]}"
-        )
-    for name, x in (("p", p), ("q", q)):
-        if np.min(x, initial=0.0) < 0.0:
-            raise ValueError(f"{name} must not be negative, got {np.min(x)}")
-
-
 def optimal_transport(
     cost: jax.Array,
     p: jax.Array,
@@ -185,17 +156,12 @@ def optimal_transport(
     [[0.25, 0.25], [0.5, 0.0]]
     """
     cost, p, q = (jnp.asarray(x) for x in (cost, p, q))
-    _check(cost, p, q)
+    check_masses(cost, p, q)
     if implementation not in (None, "host", "xla"):
         raise ValueError(
             f"implementation must be host, xla or None, got {implementation!r}"
         )
     wide = numerics.widened(cost)
-    p_wide, q_wide = p.astype(wide.dtype), q.astype(wide.dtype)
-    if _allowed(p, q) > 1e-4:
-        sums = (jnp.sum(x, axis=-1, keepdims=True) for x in (p_wide, q_wide))
-        ratio = jnp.divide(*sums)
-        near = jnp.abs(ratio - 1.0) <= _allowed(p, q)
-        q_wide = q_wide * jnp.where(near, ratio, 1.0)
-    found = _solved(wide, p_wide, q_wide, implementation)
+    masses = of_one_sum(p, q, wide.dtype)
+    found = _solved(wide, *masses, implementation)
     return jax.tree.map(lambda x: x.astype(cost.dtype), found)

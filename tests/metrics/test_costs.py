@@ -35,12 +35,23 @@ def test_distances_are_those_of_float64_and_zero_for_equal_vectors(exact, keys):
     np.testing.assert_allclose(square, slow(x, y) ** 2, rtol=2e-6, atol=1e-5)
 
 
-def test_gradients_are_directions_and_zero_at_equal_vectors(keys):
+def test_in_few_dimensions_near_points_stay_apart_and_in_float64_by_products(keys):
+    x = jax.random.normal(next(keys), (1, 5, 3))
+    found = euclidean_costs(x, x + 1e-4)
+    np.testing.assert_allclose(jnp.diagonal(found[0]), 1e-4 * 3**0.5, rtol=1e-2)
+    with jax.enable_x64(True):
+        wide = jnp.asarray(np.asarray(x, np.float64))
+        near = euclidean_costs(wide, wide + 1e-5, exact=False)
+        np.testing.assert_allclose(jnp.diagonal(near[0]), 1e-5 * 3**0.5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("exact", [False, True])
+def test_gradients_are_directions_and_zero_at_equal_vectors(exact, keys):
     x, y = vectors(keys)
     weight = jax.random.normal(next(keys), (2, 6, 4))
-    slopes = jax.grad(lambda x, y: jnp.sum(weight * euclidean_costs(x, y)), (0, 1))(
-        x, y
-    )
+    slopes = jax.grad(
+        lambda x, y: jnp.sum(weight * euclidean_costs(x, y, exact=exact)), (0, 1)
+    )(x, y)
     away = np.asarray(x, np.float64)[:, :, None] - np.asarray(y, np.float64)[:, None]
     size = np.linalg.norm(away, axis=-1, keepdims=True)
     unit = np.where(size > 0, away / np.where(size > 0, size, 1), 0)

@@ -196,3 +196,18 @@ def test_shapes_that_disagree_are_refused():
     cost, p, q = problems()
     with pytest.raises(ValueError, match=r"must be \[..., M, N\]"):
         sinkhorn(cost, q, p, epsilon=0.1)
+
+
+def test_masses_that_cannot_be_moved_are_refused_or_nan():
+    cost, p, q = problems()
+    with pytest.raises(ValueError, match="must have the same sums"):
+        eager(cost, 2 * p, q, epsilon=0.1)
+    with pytest.raises(ValueError, match="p must not be negative"):
+        eager(cost, -p, q, epsilon=0.1, row_penalty=1.0)
+    for wrong in (2 * p, -p):
+        found = sinkhorn(cost, wrong, q, epsilon=0.1)
+        assert np.isnan(found.value).all()
+        assert np.isnan(found.plan).all()
+        assert not np.asarray(found.converged).any()
+    unequal = sinkhorn(cost, 2 * p, q, epsilon=0.1, row_penalty=1.0)
+    assert np.isfinite(unequal.value).all()

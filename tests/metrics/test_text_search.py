@@ -85,6 +85,8 @@ def test_what_does_not_fit_is_refused():
         nearest_texts(vectors, weights, vectors, weights[:2], k=1)
     with pytest.raises(ValueError, match="vectors must be of one size"):
         nearest_texts(vectors, weights, vectors[..., :-1], weights, k=1)
+    with pytest.raises(ValueError, match="weights of texts must not be negative"):
+        nearest_texts(vectors, weights, vectors, -weights, k=1)
     lost = vectors.copy()
     lost[1, 0, 0] = np.inf
     with pytest.raises(ValueError, match=r"queries must be finite.*row 1"):
