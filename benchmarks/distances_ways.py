@@ -18,7 +18,8 @@ import numpy as np
 from benchmarks.cells import Cell
 from kexue_jax.algorithms.transport_simplex import transport_simplex
 from kexue_jax.metrics.costs import euclidean_costs
-from kexue_jax.metrics.gaussian import gaussian_kl, wasserstein2_squared
+from kexue_jax.metrics.gaussian import gaussian_kl
+from kexue_jax.metrics.gaussian_transport import wasserstein2_squared
 from kexue_jax.metrics.knn_entropy import knn_entropy
 from kexue_jax.metrics.sinkhorn import sinkhorn
 from kexue_jax.metrics.word_movers import (

@@ -13,6 +13,8 @@ from kexue_jax.metrics.gaussian import (
     gaussian_kl,
     gaussian_renyi,
     kl_to_standard_normal,
+)
+from kexue_jax.metrics.gaussian_transport import (
     optimal_map,
     wasserstein2_barycentre,
     wasserstein2_geodesic,

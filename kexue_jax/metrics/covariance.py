@@ -9,6 +9,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from kexue_jax import numerics
+
 EXACT = jax.lax.Precision.HIGHEST
 
 
@@ -205,3 +207,30 @@ def trace_of_ratio(p: Covariance, q: Covariance) -> jax.Array:
         )
     found = solved(factored(q).factor, factored(p).factor)
     return jnp.sum(jnp.square(found), axis=(-2, -1))
+
+
+def checked(
+    mean_p: jax.Array, cov_p: Covariance, mean_q: jax.Array, cov_q: Covariance
+) -> list:
+    """Returns the same four as jax arrays, float32 or wider, if they are of one size.
+
+    Raises:
+      ValueError: if the sizes disagree.
+    """
+    sizes = (mean_p.shape[-1], size_of(cov_p), mean_q.shape[-1], size_of(cov_q))
+    if len(set(sizes)) > 1:
+        raise ValueError(
+            "mean_p, cov_p, mean_q and cov_q must be of one size, got "
+            f"{', '.join(map(str, sizes))}"
+        )
+    wide = [
+        jax.tree.map(lambda x: numerics.widened(jnp.asarray(x)), part)
+        for part in (mean_p, cov_p, mean_q, cov_q)
+    ]
+    return wide
+
+
+def level(*arrays: jax.Array) -> list[jax.Array]:
+    """Returns the same matrices, each with the leading axes of all."""
+    lead = jnp.broadcast_shapes(*(x.shape[:-2] for x in arrays))
+    return [jnp.broadcast_to(x, (*lead, *x.shape[-2:])) for x in arrays]

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from kexue_jax.exhibits import Curves, Series, Table
-from kexue_jax.metrics.gaussian import optimal_map, wasserstein2_squared
+from kexue_jax.metrics.gaussian_transport import optimal_map, wasserstein2_squared
 from kexue_jax.tasks.analysis import Analysis, Measured
 
 

@@ -5,7 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from kexue_jax.metrics.gaussian import gaussian_kl, wasserstein2_squared
+from kexue_jax.metrics.gaussian import gaussian_kl
+from kexue_jax.metrics.gaussian_transport import wasserstein2_squared
 
 pytestmark = pytest.mark.peer
 

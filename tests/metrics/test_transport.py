@@ -82,3 +82,12 @@ def test_masses_of_other_sums_are_refused_or_nan(keys):
     for name in ("host", "xla"):
         solve = jax.jit(partial(optimal_transport, implementation=name))
         assert all(jnp.isnan(x).all() for x in solve(cost, 2 * p, q))
+
+
+def test_masses_that_a_compiled_function_closes_over_are_looked_at(keys):
+    cost, p, q = problems(keys)
+    solve = jax.jit(lambda c: optimal_transport(c, p, q, implementation="host").cost)
+    assert jnp.isfinite(solve(cost)).all()
+    wrong = -p
+    with pytest.raises(ValueError, match="p must not be negative"):
+        jax.jit(lambda c: optimal_transport(c, wrong, q).cost)(cost)
