@@ -11,12 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from kexue_jax.data import fetch
-from kexue_jax.data.word_vectors import (
-    WordVectors,
-    embedded,
-    english_tokens,
-    word_vectors,
-)
+from kexue_jax.data.word_vectors import TOKENS, WordVectors, embedded, word_vectors
 
 
 class ScoredPair(NamedTuple):
@@ -84,28 +79,53 @@ def read_sick(lines: Iterable[str]) -> list[ScoredPair]:
     ]
 
 
+def read_cnsd(lines: Iterable[str]) -> list[ScoredPair]:
+    """Returns what stands in a file of CNSD: ``id||sentence||sentence||score``.
+
+    Raises:
+      ValueError: if a row has other columns.
+
+    >>> read_cnsd(["7||A cat, here.||A cat.||4"])
+    [ScoredPair(first='A cat, here.', second='A cat.', score=4.0)]
+    """
+    found = []
+    for number, line in enumerate(lines):
+        row = line.rstrip("\r\n").split("||")
+        if len(row) != 4:
+            raise ValueError(f"row {number + 1} must have 4 columns, got {row!r:.80}")
+        found.append(ScoredPair(row[1], row[2], float(row[3])))
+    return found
+
+
 SETS = {
     "stsb_test": ("stsb_en_zh_mt", "stsb-en-test.csv.gz", read_sts),
     "stsb_dev": ("stsb_en_zh_mt", "stsb-en-dev.csv.gz", read_sts),
     "sick_train": ("sick_en", "SICK_train.txt.gz", read_sick),
+    "stsb_zh_test": ("stsb_zh", "cnsd-sts-test.txt.gz", read_cnsd),
+    "stsb_zh_dev": ("stsb_zh", "cnsd-sts-dev.txt.gz", read_cnsd),
+    "stsb_mt_test": ("stsb_en_zh_mt", "stsb-zh-test.csv.gz", read_sts),
 }
 
 
 def scored_pairs(
     name: str, *, path: str | os.PathLike | None = None
 ) -> list[ScoredPair]:
-    """Returns English sentences in pairs, with the mean score of several people.
+    """Returns sentences in pairs, with the mean score of several people.
 
     Args:
-      name: ``stsb_test`` or ``stsb_dev`` of the STS benchmark, scores from 0 to 5, or
-        ``sick_train`` of SICK, 1 to 5.
+      name: ``stsb_test`` or ``stsb_dev`` of the STS benchmark, scores from 0 to 5;
+        ``sick_train`` of SICK, 1 to 5; ``stsb_zh_test`` or ``stsb_zh_dev``, nine in ten
+        of the benchmark's pairs in Chinese, scores rounded to integers;
+        ``stsb_mt_test``, another translation, all pairs of ``stsb_test`` in its order.
       path: folder of the file, as in `kexue_jax.data.fetch.locate`.
 
     Raises:
       ValueError: for another name.
       DataNotFoundError: if the file is neither here nor to be fetched.
 
-    Source: Cer et al., https://arxiv.org/abs/1708.00055; Marelli et al. (LREC 2014).
+    Source: Cer et al., https://arxiv.org/abs/1708.00055; Marelli et al. (LREC 2014);
+      the translations of https://github.com/pluto-junzeng/CNSD and
+      https://github.com/PhilipMay/stsb-multi-mt.
     """
     if name not in SETS:
         raise ValueError(f"name must be one of {', '.join(SETS)}, got {name!r}")
@@ -145,20 +165,22 @@ def embedded_pairs(
 
     Args:
       name: as in `scored_pairs`, or ``drawn`` for `drawn_pairs`.
-      vectors: as in `kexue_jax.data.word_vectors.word_vectors`.
+      vectors: as in `kexue_jax.data.word_vectors.word_vectors`, in the language of the
+        pairs. ``drawn`` has vectors of its own.
       path: folder of both files; None looks for each in the usual places.
 
     Raises:
       ValueError: for another name.
       DataNotFoundError: if a file is neither here nor to be fetched.
     """
+    tokens = TOKENS.get(vectors)
+    if tokens is None:
+        raise ValueError(f"vectors must be one of {', '.join(TOKENS)}, got {vectors!r}")
     if name == "drawn":
         pairs, words = drawn_pairs()
+        tokens = str.split
     else:
         pairs, words = scored_pairs(name, path=path), word_vectors(vectors, path=path)
-    sides = [
-        embedded([english_tokens(pair[side]) for pair in pairs], words)
-        for side in (0, 1)
-    ]
+    sides = [embedded([tokens(pair[side]) for pair in pairs], words) for side in (0, 1)]
     score = np.array([pair.score for pair in pairs])
     return EmbeddedPairs(*sides[0], *sides[1], score)

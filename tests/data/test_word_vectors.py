@@ -8,12 +8,15 @@ from kexue_jax.data.labelled_texts import embedded_texts, read_tweets
 from kexue_jax.data.sentence_pairs import (
     ScoredPair,
     embedded_pairs,
+    read_cnsd,
     read_sick,
     read_sts,
     scored_pairs,
 )
 from kexue_jax.data.word_vectors import (
     WordVectors,
+    character_vectors,
+    characters,
     embedded,
     english_tokens,
     read_vectors,
@@ -56,11 +59,24 @@ def test_tokens_are_lower_case_without_signs():
     ]
 
 
+def test_characters_are_lower_case_and_those_drawn_have_no_vector():
+    assert characters("他 用iPad\n") == [*"他用ipad"]
+    table = np.array([[0.0, 0.9], [0.5, 1.0], [-0.1, 0.2]])
+    found = character_vectors("甲\n乙\n丙\n", table)
+    assert found.row_of == {"乙": 0, "丙": 1}
+    np.testing.assert_array_equal(found.vectors, table[1:].astype(np.float32))
+    with pytest.raises(ValueError, match=r"must be \[2, D\], .* got \(3, 2\)"):
+        character_vectors("甲\n乙", table)
+
+
 def test_pairs_and_tweets_are_read_from_their_forms():
     rows = ['"A ""cat"", here.",A cat.,4.5', "x,y,0"]
     assert read_sts(rows)[0] == ScoredPair('A "cat", here.', "A cat.", 4.5)
     with pytest.raises(ValueError, match="row 2 must have 3 columns"):
         read_sts(["a,b,1", "a,b"])
+    assert read_cnsd(["1||a||b||3\n"]) == [ScoredPair("a", "b", 3.0)]
+    with pytest.raises(ValueError, match="row 1 must have 4 columns"):
+        read_cnsd(["1||a||b"])
     header = "pair_ID\tsentence_A\tsentence_B\trelatedness_score\tentailment_judgment"
     found = read_sick([header, '1\tA "man" is\tHe is\t4.5\tNEUTRAL'])
     assert found == [ScoredPair('A "man" is', "He is", 4.5)]
@@ -87,6 +103,8 @@ def test_wrong_names_are_refused_and_missing_files_are_said(tmp_path):
     for call in (word_vectors, scored_pairs, embedded_texts, embedded_pairs):
         with pytest.raises(ValueError, match=r"name must be .*, got 'none'"):
             call("none")
+    with pytest.raises(ValueError, match=r"vectors must be .*, got 'none'"):
+        embedded_pairs("drawn", vectors="none")
     with pytest.raises(fetch.DataNotFoundError, match="stsb-en-test"):
         scored_pairs("stsb_test", path=tmp_path)
 
@@ -102,6 +120,10 @@ def test_the_real_sets_have_the_sizes_that_the_documentation_gives(real_set):
     words = word_vectors(path=real_set("vec_glove_twitter25d"))
     assert words.vectors.shape == (11925, 25)
     assert words.vectors[:1000, 12].mean() == pytest.approx(-3.7, abs=0.05)
+    assert word_vectors(
+        "vec_tencent_char", path=real_set("vec_tencent_char")
+    ).vectors.shape == (4729, 200)
+    assert len(scored_pairs("stsb_zh_test", path=real_set("stsb_zh"))) == 1361
     folder = real_set("stsb_en_zh_mt")
     assert len(scored_pairs("stsb_test", path=folder)) == 1379
     scores = [pair.score for pair in scored_pairs("stsb_dev", path=folder)]
