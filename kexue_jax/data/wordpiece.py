@@ -44,7 +44,7 @@ class PaddedBatch(NamedTuple):
 
 def read_vocabulary(path: str | os.PathLike) -> list[str]:
     """Returns the lines of a ``vocab.txt``, one token a line, the first being 0."""
-    # Not splitlines: some vocabularies hold other signs that it takes for ends of lines.
+    # Not splitlines: some vocabularies hold other signs that it takes for ends.
     with open(path, encoding="utf-8") as lines:
         return [line.removesuffix("\n") for line in lines]
 
@@ -57,6 +57,10 @@ class WordPiece:
     vocabulary that it begins with, then the longest that goes on (``##``), and so on;
     [UNK] if there is none, or if the word is too long. Marks that stand in a text, such
     as ``[MASK]``, are single tokens.
+
+    The work is done by the library tokenizers, as in transformers, with its table of
+    Unicode: a character that is none there yet is kept as a part of its word, where
+    BERT's first code, in Python, leaves it out.
     """
 
     def __init__(

@@ -116,8 +116,8 @@ class Bert(nnx.Module):
             raise ValueError(f"layers must be at least 1, got {layers}")
         if head_size is None and (heads < 1 or features % heads):
             raise ValueError(
-                f"heads must divide the features unless head_size is given, got {heads} "
-                f"and {features}"
+                f"heads must divide {features} features unless head_size is given, "
+                f"got {heads}"
             )
         size = features // heads if head_size is None else head_size
         draw = nnx.initializers.normal(deviation)

@@ -91,8 +91,8 @@ def locate(name: str, path: str | os.PathLike | None = None) -> pathlib.Path:
     else:
         tried.append("KEXUE_ENCODERS: not set")
     package = PACKAGES.get(name)
-    spec = package and importlib.util.find_spec(package)
-    for home in (spec and spec.submodule_search_locations) or ():
+    spec = importlib.util.find_spec(package) if package else None
+    for home in (spec.submodule_search_locations or ()) if spec else ():
         lacks = _lacks(pathlib.Path(home) / "model")
         if lacks is None:
             return pathlib.Path(home) / "model"
@@ -138,7 +138,7 @@ def bert_sizes(settings: Mapping[str, Any]) -> dict[str, Any]:
     for theirs, ours in _NUMBERS.items():
         number = settings.get(theirs)
         if type(number) is not int or not 1 <= number <= 2**24:
-            raise WeightsError(f"{theirs} must be a positive number, got {number!r:.80}")
+            raise WeightsError(f"{theirs} must be a count, got {number!r:.80}")
         sizes[ours] = number
     if sizes["features"] % sizes["heads"]:
         raise WeightsError(

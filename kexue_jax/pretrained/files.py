@@ -32,7 +32,7 @@ def read_safetensors(path: str | os.PathLike) -> dict[str, np.ndarray]:
     try:
         with safe_open(path, framework="numpy") as file:
             return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, TypeError, ValueError, OverflowError) as error:
+    except (SafetensorError, AttributeError, TypeError, ValueError) as error:
         raise WeightsError(
             f"{path} is no whole safetensors file that numpy can hold: {error}"
         ) from error

@@ -77,7 +77,8 @@ class EncodedTexts:
           batch: sentences at once.
         """
         sides = [pair.first for pair in pairs], [pair.second for pair in pairs]
-        rows = {text: row for row, text in enumerate(dict.fromkeys(sum(sides, [])))}
+        once = dict.fromkeys(text for side in sides for text in side)
+        rows = {text: row for row, text in enumerate(once)}
         self.first, self.second = (
             np.array([rows[text] for text in side], int) for side in sides
         )
@@ -177,12 +178,13 @@ def encoded_pairs(
             raise ValueError(
                 f"layers must be some of 0 to {count - 1}, got {tuple(layers)}"
             )
-        mean = sum(np.asarray(batch.layers[layer]) for layer in layers) / len(layers)
+        chosen = [np.asarray(batch.layers[layer]) for layer in layers]
+        mean = sum(chosen[1:], chosen[0]) / len(layers)
         if states is None:
             states = np.zeros((texts.size, room, mean.shape[-1]), np.float32)
-        taken = batch.kept if with_added else batch.kept & ~batch.added
+        there = batch.kept if with_added else batch.kept & ~batch.added
         for row, text in enumerate(batch.texts):
-            states[text, : counts[text]] = mean[row, taken[row]]
+            states[text, : counts[text]] = mean[row, there[row]]
     if states is None:
         raise ValueError("there must be a pair of sentences, got none")
     sides = []

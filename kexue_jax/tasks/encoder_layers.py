@@ -86,9 +86,7 @@ class EncoderLayers(Analysis):
             other = jnp.roll(sides[1], len(sides[1]) // 2, axis=0)
             near = cosine_similarity(sides[0], other)
             found["apart", name] = 100 * float(jnp.mean(near))
-            rows.append(
-                (name, *(round(found[g, name], 1) for g in (*groups, "apart")))
-            )
+            rows.append((name, *(round(found[g, name], 1) for g in (*groups, "apart"))))
         means = [name for _, name in found if name.startswith("mean_")]
         layers = np.arange(len(dict.fromkeys(means)))
         return Measured(

@@ -88,16 +88,14 @@ def test_padding_is_not_read_and_an_empty_row_is_finite(model):
 
 
 def test_dropout_needs_a_key_and_acts_in_training_alone(model):
-    params, layers = model
+    params, _ = model
     tokens, kept, _ = drawn()
     _, apply = functional(partial(Bert, **SIZES, dropout_rate=0.3))
     with pytest.raises(ValueError, match="needs a key"):
         apply(params, {}, tokens, train=True)
     plain, _ = apply(params, {}, tokens, kept=kept)
     still, _ = apply(params, {}, tokens, kept=kept, rng=jax.random.key(0))
-    trained, _ = apply(
-        params, {}, tokens, kept=kept, train=True, rng=jax.random.key(0)
-    )
+    trained, _ = apply(params, {}, tokens, kept=kept, train=True, rng=jax.random.key(0))
     np.testing.assert_array_equal(plain, still)
     assert not np.allclose(plain, trained)
 

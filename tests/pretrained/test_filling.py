@@ -38,7 +38,8 @@ def test_every_array_finds_its_place_and_comes_back_bit_by_bit(shapes):
 
 def test_old_names_and_what_a_file_holds_beside_are_understood(shapes):
     old = {
-        "bert." + name.replace("Norm.weight", "Norm.gamma").replace(
+        "bert."
+        + name.replace("Norm.weight", "Norm.gamma").replace(
             "Norm.bias", "Norm.beta"
         ): array.astype(np.float16)
         for name, array in ENCODER.arrays.items()
