@@ -30,7 +30,7 @@ SMOKE = {
 
 
 def get_config(variant="stsb_test"):
-    sentences = "kexue_jax.data.sentences:scored_sentences"
+    sentences = "kexue_jax.data.sentence_pairs:scored_pairs"
     texts = dict(
         make="kexue_jax.tasks.encoded_pairs:EncodedTexts",
         pairs=dict(make=sentences, name=variant),

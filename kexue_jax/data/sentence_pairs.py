@@ -107,33 +107,6 @@ SETS = {
 }
 
 
-def scored_pairs(
-    name: str, *, path: str | os.PathLike | None = None
-) -> list[ScoredPair]:
-    """Returns sentences in pairs, with the mean score of several people.
-
-    Args:
-      name: ``stsb_test`` or ``stsb_dev`` of the STS benchmark, scores from 0 to 5;
-        ``sick_train`` of SICK, 1 to 5; ``stsb_zh_test`` or ``stsb_zh_dev``, nine in ten
-        of the benchmark's pairs in Chinese, scores rounded to integers;
-        ``stsb_mt_test``, another translation, all pairs of ``stsb_test`` in its order.
-      path: folder of the file, as in `kexue_jax.data.fetch.locate`.
-
-    Raises:
-      ValueError: for another name.
-      DataNotFoundError: if the file is neither here nor to be fetched.
-
-    Source: Cer et al., https://arxiv.org/abs/1708.00055; Marelli et al. (LREC 2014);
-      the translations of https://github.com/pluto-junzeng/CNSD and
-      https://github.com/PhilipMay/stsb-multi-mt.
-    """
-    if name not in SETS:
-        raise ValueError(f"name must be one of {', '.join(SETS)}, got {name!r}")
-    home, file, read = SETS[name]
-    with fetch.open_text(home, file, path) as lines:
-        return read(lines)
-
-
 def drawn_pairs(
     count: int = 60, *, seed: int = 0
 ) -> tuple[list[ScoredPair], WordVectors]:
@@ -155,6 +128,38 @@ def drawn_pairs(
     return pairs, WordVectors({word: at for at, word in enumerate(words)}, vectors)
 
 
+def scored_pairs(
+    name: str, *, path: str | os.PathLike | None = None
+) -> list[ScoredPair]:
+    """Returns sentences in pairs, with the mean score of several people.
+
+    Args:
+      name: ``stsb_test`` or ``stsb_dev`` of the STS benchmark, scores from 0 to 5;
+        ``sick_train`` of SICK, 1 to 5; ``stsb_zh_test`` or ``stsb_zh_dev``, nine in ten
+        of the benchmark's pairs in Chinese, scores rounded to integers;
+        ``stsb_mt_test``, another translation, all pairs of ``stsb_test`` in its order;
+        or ``drawn``, those of `drawn_pairs`, for which no file is needed.
+      path: folder of the file, as in `kexue_jax.data.fetch.locate`.
+
+    Raises:
+      ValueError: for another name.
+      DataNotFoundError: if the file is neither here nor to be fetched.
+
+    Source: Cer et al., https://arxiv.org/abs/1708.00055; Marelli et al. (LREC 2014);
+      the translations of https://github.com/pluto-junzeng/CNSD and
+      https://github.com/PhilipMay/stsb-multi-mt.
+    """
+    if name == "drawn":
+        return drawn_pairs()[0]
+    if name not in SETS:
+        raise ValueError(
+            f"name must be one of {', '.join(SETS)} or drawn, got {name!r}"
+        )
+    home, file, read = SETS[name]
+    with fetch.open_text(home, file, path) as lines:
+        return read(lines)
+
+
 def embedded_pairs(
     name: str,
     *,
@@ -164,7 +169,7 @@ def embedded_pairs(
     """Returns pairs of sentences as word vectors; words without one are left out.
 
     Args:
-      name: as in `scored_pairs`, or ``drawn`` for `drawn_pairs`.
+      name: as in `scored_pairs`.
       vectors: as in `kexue_jax.data.word_vectors.word_vectors`, in the language of the
         pairs. ``drawn`` has vectors of its own.
       path: folder of both files; None looks for each in the usual places.

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from scipy.stats import spearmanr
 
-from kexue_jax.data.sentences import scored_sentences
+from kexue_jax.data.sentence_pairs import scored_pairs
 from kexue_jax.data.wordpiece import WordPiece, padded_batches
 from kexue_jax.nn.bert import Bert
 from kexue_jax.nn.functional import functional
@@ -13,7 +13,7 @@ from kexue_jax.pretrained.encoders import drawn_encoder
 from kexue_jax.tasks.encoded_pairs import EncodedTexts, encoded_pairs
 from kexue_jax.tasks.encoder_layers import EncoderLayers
 
-ENCODER, PAIRS = drawn_encoder(), scored_sentences("drawn")[:40]
+ENCODER, PAIRS = drawn_encoder(), scored_pairs("drawn")[:40]
 PADDED = partial(padded_batches, lengths=(48,))
 
 
