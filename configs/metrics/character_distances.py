@@ -10,8 +10,7 @@ Limits: characters, not words; two translations of one benchmark, of which the
         development part was seen before the claim was written. On English words in 25
         dimensions WMD is above WRD (`metrics/word_distances`).
 Source: https://kexue.fm/archives/7388, which expects WRD to be better.
-Run:    python -m experiments.run \
-        --config=configs/metrics/character_distances.py:stsb_zh_test
+Run:    python -m experiments.run --config=configs/metrics/character_distances.py
 Cost:   3 variants, 40 s each on two CPU cores; nothing is trained or drawn.
 """
 

@@ -13,8 +13,7 @@ Limits: statistics are those of the sentences that are compared, both sides, as 
         (`metrics/whitened_encoder`).
 Source: https://kexue.fm/archives/8069; the exponent is that of
         https://kexue.fm/archives/9079.
-Run:    python -m experiments.run \
-        --config=configs/metrics/whitened_characters.py:stsb_zh_test
+Run:    python -m experiments.run --config=configs/metrics/whitened_characters.py
 Cost:   3 variants, 5 s each on two CPU cores; nothing is trained or drawn.
 """
 
