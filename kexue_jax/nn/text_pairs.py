@@ -157,6 +157,6 @@ class Joined(nnx.Module):
 
     def __call__(self, first: jax.Array, second: jax.Array) -> ReadPairs:
         """Returns the similarity of pairs, any number, not a cosine."""
-        segments = jnp.arange(2 * first.shape[1]) // first.shape[1]
         row = jnp.concatenate([first, second], axis=1)
+        segments = (jnp.arange(row.shape[1]) >= first.shape[1]).astype(jnp.int32)
         return ReadPairs(self.head(self.encoder(row, segments))[:, 0])
