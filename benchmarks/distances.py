@@ -15,7 +15,17 @@ from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 from benchmarks import pages
-from benchmarks.distances_ways import REPEATS
+from benchmarks.distances_ways import (
+    FOUND,
+    KEPT,
+    POT,
+    QUERIES,
+    REPEATS,
+    ROWS,
+    TWEETS,
+    VOTERS,
+    WIDE,
+)
 from benchmarks.pages import Bar, Found, row, text
 
 PACKAGES = (
@@ -28,6 +38,9 @@ PACKAGES = (
     "pot",
     "ott-jax",
     "lap",
+    "faiss-cpu",
+    "gensim",
+    "scikit-learn",
 )
 QUICK = 64
 INTRODUCTION = """
@@ -37,6 +50,7 @@ before it is timed. A cell holds the median time, the highest memory of a call b
 its inputs (results included), and the largest error beside the same in float64, in
 units of the largest. Ratios compare the fastest run of each. {clock}
 """
+WHITENERS = ("ours", "scikit-learn", "faiss", "NumPy recipe")
 TEXTS = ("ours", "ours, gradient", "POT emd2", "POT's entry to C")
 
 
@@ -54,7 +68,7 @@ TABLES = (
         "WMD of 1,000 pairs of sentences of 10 to 40 words in 300 dimensions",
         "movers",
         "dimensions",
-        dict.fromkeys(TEXTS, (300,)),
+        dict.fromkeys((*TEXTS, "gensim"), (300,)),
     ),
     Table(
         "WRD of the same",
@@ -110,6 +124,31 @@ TABLES = (
             "scikit-learn": (2, 16, 64),
             "plain lax.top_k": (2, 16, 64),
         },
+    ),
+    Table(
+        f"The {VOTERS} nearest of 2,802 tweets to each of {TWEETS}, by WMD",
+        "tweets",
+        "dimensions",
+        dict.fromkeys(("ours", *POT), (25,)),
+    ),
+    Table(
+        f"Whitening {ROWS:,} vectors to {KEPT} components: fit; the error is that of "
+        "the covariance",
+        "fit",
+        "dimensions",
+        dict.fromkeys(WHITENERS, (WIDE,)),
+    ),
+    Table(
+        "The same: transform",
+        "transform",
+        "dimensions",
+        dict.fromkeys(WHITENERS, (WIDE,)),
+    ),
+    Table(
+        f"The {FOUND} nearest of {ROWS:,} vectors to each of {QUERIES:,}, by cosines",
+        "search",
+        "dimensions",
+        dict.fromkeys(("ours", "faiss", "plain lax.top_k"), (WIDE,)),
     ),
 )
 
@@ -221,6 +260,28 @@ def bars(found: Found) -> list[Bar]:
             "entropy over plain lax.top_k",
             ratio(found, "entropy", "plain lax.top_k", (2, 16, 64)),
             8.0,
+        ),
+        ("WMD over gensim", ratio(found, "movers", "gensim", [300]), 10.0),
+        (
+            "nearest tweets over all distances by POT's emd2",
+            ratio(found, "tweets", "POT emd2", [25]),
+            10.0,
+        ),
+        *(
+            (
+                f"whitening, {kind}, over the best of scikit-learn and faiss",
+                least(
+                    ratio(found, kind, "scikit-learn", [WIDE]),
+                    ratio(found, kind, "faiss", [WIDE]),
+                ),
+                1.0 / 1.1,
+            )
+            for kind in ("fit", "transform")
+        ),
+        (
+            "search by cosines over faiss",
+            ratio(found, "search", "faiss", [WIDE]),
+            1.0 / 1.2,
         ),
     ]
     made = [Bar(label, value, True, goal) for label, value, goal in goals]

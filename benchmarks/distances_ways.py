@@ -2,7 +2,8 @@
 
 `make` gives one cell. Peers from packages are called as their users call them; POT
 also by its entry to C, in a loop. The error of a cell is the largest difference from
-the same in float64, in units of the largest; of transport, from POT's simplex.
+the same in float64, in units of the largest; of transport, from POT's simplex. Of a
+search it is the share of neighbours that are not the nearest.
 """
 
 import math
@@ -16,12 +17,16 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks.cells import Cell
+from kexue_jax.algorithms import whitening
+from kexue_jax.algorithms.nearest import nearest_by_cosine
 from kexue_jax.algorithms.transport_simplex import transport_simplex
+from kexue_jax.data.labelled_texts import embedded_texts
 from kexue_jax.metrics.costs import euclidean_costs
 from kexue_jax.metrics.gaussian import gaussian_kl
 from kexue_jax.metrics.gaussian_transport import wasserstein2_squared
 from kexue_jax.metrics.knn_entropy import knn_entropy
 from kexue_jax.metrics.sinkhorn import sinkhorn
+from kexue_jax.metrics.text_search import nearest_texts
 from kexue_jax.metrics.word_movers import (
     word_movers_distance,
     word_rotators_distance,
@@ -29,6 +34,9 @@ from kexue_jax.metrics.word_movers import (
 
 PAIRS, LEAST, MOST, SIZE = 1000, 10, 40, 300  # of sentences, their words, dimensions
 REPEATS = 100  # of a single problem, so that a clock can tell
+ROWS, WIDE, KEPT = 100_000, 768, 256  # of a corpus: vectors, entries, components
+QUERIES, FOUND = 1000, 10  # searched in it, and neighbours of each
+TWEETS, VOTERS = 30, 7  # whose neighbours among all others are found, and how many
 
 
 def make(kind: str, way: str, size: int) -> Cell:
@@ -50,13 +58,17 @@ def make(kind: str, way: str, size: int) -> Cell:
         "bures gradient": _gaussian,
         "kl gradient": _gaussian,
         "entropy": _entropy,
+        "tweets": _tweets,
+        "fit": _whitening,
+        "transform": _whitening,
+        "search": _search,
     }[kind]
     return made(kind, way, size, np.random.default_rng(0))
 
 
 def _ready(function: Callable, *arrays: Any) -> Callable[[], Any]:
     """A compiled call that waits for its result."""
-    made = [jnp.asarray(x) for x in arrays]
+    made = jax.tree.map(jnp.asarray, arrays)
     compiled = jax.jit(function).lower(*made).compile()
     compiled(*made)  # what is compiled at the first call is, too
     return lambda: jax.block_until_ready(compiled(*made))
@@ -105,6 +117,24 @@ def _pot_user(p, q, cost):
 POT = {"POT emd2": _pot_user, "POT's entry to C": _pot_c}
 
 
+def _gensim(x, y, words):
+    """WMD of gensim, whose texts are lists of words of one table."""
+    rows = np.unique(np.concatenate([x.reshape(-1, SIZE), y.reshape(-1, SIZE)]), axis=0)
+    number = {row.tobytes(): str(at) for at, row in enumerate(rows)}
+    table = package("gensim.models").KeyedVectors(SIZE)
+    table.add_vectors(list(number.values()), rows)
+    texts = [
+        [[number[v.tobytes()] for v in a[m]] for a, m in zip(side, kept, strict=True)]
+        for side, kept in zip((x, y), words, strict=True)
+    ]
+
+    def run():
+        pairs = zip(*texts, strict=True)
+        return np.array([table.wmdistance(a, b, norm=False) for a, b in pairs])
+
+    return run
+
+
 def _texts(kind, way, size, rng) -> Cell:
     del size
     x, y, p, q = sentences(rng)
@@ -125,6 +155,8 @@ def _texts(kind, way, size, rng) -> Cell:
     ]
     if way in POT:
         return Cell(partial(peer, POT[way]), check)
+    if way == "gensim":
+        return Cell(_gensim(x, y, words), check)
     distance = {"movers": word_movers_distance, "rotators": word_rotators_distance}[
         kind
     ]
@@ -375,3 +407,126 @@ def _entropy(kind, way, size, rng) -> Cell:
         return Cell(run, lambda found: _apart(found + offset, want))
     run = {"SciPy KDTree": tree, "scikit-learn": brute}[way]
     return Cell(run, lambda found: _apart(found, want))
+
+
+def _tweets(kind, way, size, rng) -> Cell:
+    """The nearest tweets of some by WMD, of all but themselves."""
+    del kind, size
+    texts = embedded_texts()
+    order = rng.permutation(len(texts.label))
+    x, w = texts.vectors[order], texts.weight[order].astype(np.float64)
+    split = (x[:TWEETS], w[:TWEETS], x[TWEETS:], w[TWEETS:])
+
+    def all_distances(solve, x=x):
+        words = w > 0
+        far = [
+            [
+                solve(*_pot_pair(a[m], b[n], "movers"))
+                for b, n in zip(x[TWEETS:], words[TWEETS:], strict=True)
+            ]
+            for a, m in zip(x[:TWEETS], words[:TWEETS], strict=True)
+        ]
+        return np.sort(far, axis=1)[:, :VOTERS]
+
+    want = all_distances(_pot_c, x.astype(np.float64))
+
+    def check(found):
+        return _apart(found, want)
+
+    if way == "ours":
+
+        def ours():
+            return nearest_texts(*split, k=VOTERS).distance
+
+        ours()
+        return Cell(ours, check)
+    return Cell(partial(all_distances, POT[way]), check)
+
+
+def _vectors(count, rng):
+    """Vectors around a mean far from 0, whose variances fall by a power."""
+    scale = (np.arange(1, WIDE + 1) ** -0.5).astype(np.float32)
+    return rng.standard_normal((count, WIDE), dtype=np.float32) * scale + 1.0
+
+
+def _whitening(kind, way, size, rng) -> Cell:
+    """`fit` on a corpus, or `transform` of it, to `KEPT` components."""
+    del size
+    x = _vectors(ROWS, rng)
+
+    def fitted(x):
+        return whitening.fit(whitening.update(whitening.empty_moments(WIDE), x), KEPT)
+
+    def check(found):
+        """How far the covariance of what was transformed is from a multiple of I."""
+        spread = np.cov(np.asarray(found, np.float64), rowvar=False)
+        return float(np.abs(spread / np.diag(spread).mean() - np.eye(KEPT)).max())
+
+    def recipe():
+        """The published lines of NumPy, by a decomposition of the covariance."""
+        mean = x.mean(axis=0, keepdims=True)
+        u, variance, _ = np.linalg.svd(np.cov(x.T))
+        return (u @ np.diag(variance**-0.5))[:, :KEPT].astype(np.float32), -mean
+
+    def learn():
+        return (
+            package("sklearn.decomposition")
+            .PCA(KEPT, whiten=True, svd_solver="covariance_eigh")
+            .fit(x)
+        )
+
+    def train():
+        made = package("faiss").PCAMatrix(WIDE, KEPT, -0.5)
+        made.train(x)
+        return made
+
+    if way == "ours":
+        if kind == "fit":
+            fit = _ready(fitted, x)
+            return Cell(fit, lambda found: check(whitening.apply(found, x)))
+        made = jax.jit(fitted)(x)
+        return Cell(_ready(whitening.apply, made, x), check)
+    if way == "scikit-learn":
+        if kind == "fit":
+            return Cell(learn, lambda found: check(found.transform(x)))
+        made = learn()
+        return Cell(lambda: made.transform(x), check)
+    if way == "faiss":
+        if kind == "fit":
+            return Cell(train, lambda found: check(found.apply(x)))
+        made = train()
+        return Cell(lambda: made.apply(x), check)
+    if kind == "fit":
+        return Cell(recipe, lambda found: check((x + found[1]) @ found[0]))
+    kernel, bias = recipe()
+    return Cell(lambda: (x + bias) @ kernel, check)
+
+
+def _search(kind, way, size, rng) -> Cell:
+    """The vectors of a corpus with the greatest cosines."""
+    del kind, size
+    x = _vectors(ROWS + QUERIES, rng) - 1.0
+    corpus, queries = x[QUERIES:], x[:QUERIES]
+    unit = [a / np.linalg.norm(a, axis=1, keepdims=True) for a in (queries, corpus)]
+    exact = unit[0][:50].astype(np.float64) @ unit[1].astype(np.float64).T
+    want = np.argpartition(-exact, FOUND)[:, :FOUND]
+
+    def check(found):
+        pairs = zip(np.asarray(found)[:50], want, strict=True)
+        return 1.0 - np.mean([len(set(a) & set(b)) / FOUND for a, b in pairs])
+
+    if way == "faiss":
+        index = package("faiss").IndexFlatIP(WIDE)
+        index.add(unit[1])
+        return Cell(lambda: index.search(unit[0], FOUND)[1], check)
+    if way == "plain lax.top_k":
+
+        def plain(queries, corpus):
+            return jax.lax.top_k(queries @ corpus.T, FOUND)[1]
+
+        return Cell(_ready(plain, *unit), check)
+
+    def ours(queries, corpus):
+        return nearest_by_cosine(queries, corpus, k=FOUND).index
+
+    return Cell(_ready(ours, queries, corpus), check)
