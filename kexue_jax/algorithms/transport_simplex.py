@@ -7,6 +7,7 @@ Equal masses of as many rows as columns are an assignment, which is found faster
 
 import os
 import warnings
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from importlib import import_module
@@ -430,6 +431,29 @@ def _pool(workers: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(workers, thread_name_prefix="transport")
 
 
+def in_pieces(
+    work: Callable[[int, int], None], count: int, *, workers: int | None = None
+) -> None:
+    """Calls ``work(first, last)`` for pieces of a range, several at a time.
+
+    Args:
+      work: what to do from `first` to before `last`; of use where it lets others run,
+        as compiled code and NumPy do.
+      count: the end of the range, which begins at 0.
+      workers: threads; default as many as there are cores, or one if nothing is
+        compiled.
+    """
+    workers = min(workers or (_cores() if _compiled()[1] else 1), count)
+    if workers < 2:
+        work(0, count)
+        return
+    # Small pieces, as some problems take longer than others.
+    step = max(1, count // (8 * workers))
+    pieces = [(at, min(at + step, count)) for at in range(0, count, step)]
+    for done in [_pool(workers).submit(work, *piece) for piece in pieces]:
+        done.result()
+
+
 def transport_simplex(
     cost: np.ndarray, p: np.ndarray, q: np.ndarray, *, workers: int | None = None
 ) -> tuple[np.ndarray, ...]:
@@ -477,15 +501,7 @@ def transport_simplex(
     batch = len(cost)
     plan, f, g = np.empty_like(cost), np.empty_like(p), np.empty_like(q)
     status, pivots = np.zeros(batch, np.int64), np.zeros(batch, np.int64)
-    solve, is_compiled = _compiled()
     arrays = (cost, p, q, plan, f, g, status, pivots)
-    workers = min(workers or _cores(), batch)
-    if workers < 2 or not is_compiled:
-        solve(*arrays, 0, batch)
-        return plan, f, g, status, pivots
-    # Small pieces, as some problems take longer than others.
-    step = max(1, batch // (8 * workers))
-    pieces = [(at, min(at + step, batch)) for at in range(0, batch, step)]
-    for done in [_pool(workers).submit(solve, *arrays, *piece) for piece in pieces]:
-        done.result()
+    solve, _ = _compiled()
+    in_pieces(lambda *piece: solve(*arrays, *piece), batch, workers=workers)
     return plan, f, g, status, pivots

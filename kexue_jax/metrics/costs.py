@@ -27,8 +27,17 @@ def _pairs(x, y):
     return [a.astype(kind).reshape(lead, *a.shape[-2:]) for a in (x, y)]
 
 
-def _products(x, y):
+def _at_once(x, y):
     return jnp.einsum("bmd,bnd->bmn", x, y, precision=jax.lax.Precision.HIGHEST)
+
+
+def _one_by_one(x, y):
+    return jax.lax.map(lambda pair: jnp.matmul(pair[0], pair[1].T), (x, y))
+
+
+def _products(x, y):
+    """Products ``[B, M, N]``; at once XLA would copy y transposed on a CPU."""
+    return jax.lax.platform_dependent(x, y, cpu=_one_by_one, default=_at_once)
 
 
 def _differences(x, y):
@@ -36,26 +45,33 @@ def _differences(x, y):
     return jnp.sum(jnp.square(x[:, :, None] - y[:, None, :]), axis=3)
 
 
-def _middle(x, y):
+def _sizes(x):
+    return jnp.sum(jnp.square(x), axis=2)
+
+
+def _middle(y, y_sizes):
     """The mean of `y`, and whether it is so much of all that it would cancel."""
-    del x
     middle = jnp.mean(y, axis=1, keepdims=True)
     common = jnp.sum(jnp.square(middle)) / max(len(y), 1)
-    return middle, common > 0.2 * jnp.sum(jnp.square(y)) / max(len(y) * y.shape[1], 1)
+    return middle, common > 0.2 * jnp.sum(y_sizes) / max(y_sizes.size, 1)
 
 
 def _squares(x, y):
     """Squared distances ``[B, M, N]``, by products."""
 
-    def apart(x, y):
-        sizes = jnp.sum(x * x, 2)[:, :, None] + jnp.sum(y * y, 2)[:, None, :]
+    def apart(x, y, x_sizes, y_sizes):
+        sizes = x_sizes[:, :, None] + y_sizes[:, None, :]
         found = sizes - 2.0 * _products(x, y)
         return jnp.where(found > NEAR * jnp.finfo(x.dtype).eps * sizes, found, 0.0)
 
-    middle, is_much = _middle(x, y)
-    return jax.lax.cond(
-        is_much, lambda x, y: apart(x - middle, y - middle), apart, x, y
-    )
+    def less_middle(x, y, *sizes):
+        del sizes
+        x, y = x - middle, y - middle
+        return apart(x, y, _sizes(x), _sizes(y))
+
+    arrays = x, y, _sizes(x), _sizes(y)
+    middle, is_much = _middle(y, arrays[3])
+    return jax.lax.cond(is_much, less_middle, apart, *arrays)
 
 
 @jax.custom_jvp
@@ -70,7 +86,7 @@ def _distances_jvp(primals, tangents):
     found = _distances(x, y)
     apart = found > 0.0
     per = jnp.where(apart, 1.0 / jnp.where(apart, found, 1.0), 0.0)
-    middle, _ = _middle(x, y)
+    middle, _ = _middle(y, _sizes(y))
     x, y = x - middle, y - middle
     own = jnp.sum(x * x_way, 2)[:, :, None] + jnp.sum(y * y_way, 2)[:, None, :]
     change = per * (own - _products(x_way, y) - _products(x, y_way))

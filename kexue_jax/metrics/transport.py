@@ -10,7 +10,7 @@ import numpy as np
 
 from kexue_jax import numerics
 from kexue_jax.algorithms.transport_lockstep import transport_lockstep
-from kexue_jax.algorithms.transport_simplex import transport_simplex
+from kexue_jax.algorithms.transport_simplex import in_pieces, transport_simplex
 from kexue_jax.metrics.masses import check_masses, of_one_sum
 
 
@@ -36,19 +36,26 @@ class Transport(NamedTuple):
 
 def _on_host(cost, p, q):
     """Solves ``[..., M, N]``; nan where a problem has no solution."""
-    wide = [np.asarray(x, np.float64) for x in (cost, p, q)]
     lead, dtype = cost.shape[:-2], cost.dtype
-    flat = [x.reshape(-1, *x.shape[len(lead) :]) for x in wide]
-    plan, f, g, status, _ = transport_simplex(*flat)
-    unsolved = status != 0
-    used = np.where(plan > 0.0, flat[0], 0.0)
-    value = np.einsum("bmn,bmn->b", plan, used)
-    least = np.einsum("bm,bm->b", flat[1], f) + np.einsum("bn,bn->b", flat[2], g)
-    found = (value, plan, f, g, value - least)
-    for array in found:
-        array[unsolved] = np.nan
-    made: list[Any] = [x.reshape((*lead, *x.shape[1:])).astype(dtype) for x in found]
-    return Transport(*made)
+    flat = [np.asarray(x).reshape(-1, *x.shape[len(lead) :]) for x in (cost, p, q)]
+    each = ((), flat[0].shape[1:], flat[1].shape[1:], flat[2].shape[1:], ())
+    count = len(flat[0])
+    found = [np.empty((count, *shape), dtype) for shape in each]
+
+    def some(first, last):
+        """A piece of all problems, whose arrays in float64 stay small."""
+        wide = [x[first:last].astype(np.float64) for x in flat]
+        plan, f, g, status, _ = transport_simplex(*wide, workers=1)
+        used = np.where(plan > 0.0, wide[0], 0.0)
+        value = np.einsum("bmn,bmn->b", plan, used)
+        least = np.einsum("bm,bm->b", wide[1], f) + np.einsum("bn,bn->b", wide[2], g)
+        solved = (value, plan, f, g, value - least)
+        for out, array in zip(found, solved, strict=True):
+            array[status != 0] = np.nan
+            out[first:last] = array
+
+    in_pieces(some, count)
+    return Transport(*(x.reshape((*lead, *x.shape[1:])) for x in found))
 
 
 def _called_back(cost, p, q):
