@@ -117,7 +117,9 @@ def gradient_flow(
 def _diffused(pair, time):
     """The law at a time of the Ornstein-Uhlenbeck process whose limit is q."""
     values, vectors = np.linalg.eigh(np.linalg.inv(pair.cov_q))
-    decay = np.einsum("ij,tj,kj->tik", vectors, np.exp(-values * time[:, None]), vectors)
+    decay = np.einsum(
+        "ij,tj,kj->tik", vectors, np.exp(-values * time[:, None]), vectors
+    )
     mean = pair.mean_q + np.einsum("tij,j->ti", decay, pair.mean_p - pair.mean_q)
     return mean, decay @ (pair.cov_p - pair.cov_q) @ decay + pair.cov_q
 
@@ -154,7 +156,7 @@ class GaussianFlows(Analysis):
         starts: int = 8,
         apart: float = 4.0,
         condition: float = 10.0,
-        attempts: int = 4000,
+        attempts: int = 800,
     ):
         if starts < 1 or attempts < 1:
             raise ValueError(
@@ -250,7 +252,7 @@ class GaussianFlows(Analysis):
                         way.covariance[1:],
                     )
                 )
-                whole = distance(*pair)
+                whole = distance(*pair[:2], *ends[:2])
                 lengths.append(float(parts.sum() / whole))
                 swelling = self._swelling(way, pair)
                 swellings.append(float(swelling.max()))
@@ -280,7 +282,9 @@ class GaussianFlows(Analysis):
             ]
         first = Pair(*(part[0] for part in pairs))
         columns = ("flow of", "start", "steps", "swelling", "length")
-        return Measured(scores, [*self._shown(shown, first), Table("Ways", columns, rows)])
+        return Measured(
+            scores, [*self._shown(shown, first), Table("Ways", columns, rows)]
+        )
 
     def _swelling(self, way, pair):
         """Variance along the line of the means, over the greater of both ends."""
