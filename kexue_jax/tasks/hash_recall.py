@@ -51,6 +51,11 @@ class Buckets(NamedTuple):
     share: np.ndarray
     expected: np.ndarray | None
 
+    def share_at(self, level: float) -> float:
+        """Returns the share at a recall, by lines between points and to (1, 1)."""
+        shares = np.concatenate([[0.0], self.share, [1.0]])
+        return float(np.interp(level, np.concatenate([[0], self.recall, [1]]), shares))
+
 
 class HashRecall(Analysis):
     r"""Recall of the k nearest by signs, projections and buckets, and their theory.
@@ -66,6 +71,7 @@ class HashRecall(Analysis):
       ``polytope_buckets`` (cross-polytopes) and ``step_buckets`` (steps along lines,
       for Euclidean neighbours); ``<family>/expected_<L>``: the mean over neighbours of
       :math:`1 - (1 - p^K)^L`, p the probability of the theory; not of polytopes;
+      ``<family>/share_at_60``, the share at which the curve has a recall of 0.6;
     - ``theory/signs_error``, ``theory/steps_error``: over `pairs` of a query and a
       vector, from its nearest to its farthest, the greatest difference in standard
       errors of the share of `hashes` that is equal and its probability;
@@ -93,7 +99,7 @@ class HashRecall(Analysis):
         vectors: Vectors,
         k: int = 10,
         bits: Sequence[int] = (16, 32, 64, 128, 256, 512, 1024),
-        candidates: int = 100,
+        candidates: int = 30,
         code: int = 128,
         shortlists: Sequence[int] = (10, 30, 100, 300, 1000),
         tables: Sequence[int] = (1, 2, 4, 8, 16, 32),
@@ -290,6 +296,7 @@ class HashRecall(Analysis):
             scores[f"shortlist/recall_{c}"] = recall(found, near.index)
         families = self._all_buckets(keys[3], near, close)
         for name, found in families.items():
+            scores[f"{name}/share_at_60"] = found.share_at(0.6)
             for i, tables in enumerate(self.tables):
                 scores[f"{name}/recall_{tables}"] = float(found.recall[i])
                 scores[f"{name}/share_{tables}"] = float(found.share[i])
