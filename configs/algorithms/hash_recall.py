@@ -4,11 +4,11 @@ Claim:  among 20,000 digits (196 dimensions) and 11,000 word vectors (25), with 
         cosines of the 30 vectors that share most signs taken, recall of the ten nearest
         rises with the number n of signs, also beyond the m dimensions: with 4 m and
         more by at least 0.1 over n = m. The n numbers of the projection find more than
-        their n signs, but fewer than the 32 n signs that take the same memory. Among 100
-        candidates by 128 signs are at least 85 % of the neighbours. Signs of a pair are
-        equal with probability 1 - angle / pi and steps along lines with theirs (within
-        4 standard errors), so the cosine of codes is not that of the vectors, by 0.15
-        and more, but gives it back up to 0.1. Tables of buckets find what these
+        their n signs, but fewer than the 32 n signs that take the same memory. Among
+        100 candidates by 128 signs are at least 85 % of the neighbours. Signs of a pair
+        are equal with probability 1 - angle / pi and steps along lines with theirs
+        (within 4 standard errors), so the cosine of codes is not that of the vectors,
+        by 0.15 and more, but gives it back up to 0.1. Tables of buckets find what these
         probabilities say, up to 0.05 from 8 tables on; cross-polytopes examine less for
         a recall of 0.6 than signs do.
 Limits: the mean is taken off first; without it, all angles are small. Recall, not time:

@@ -39,10 +39,10 @@ SHOWN = {
 class Pair(NamedTuple):
     """Where p starts and the fixed q: means ``[2]``, covariances ``[2, 2]``."""
 
-    mean_p: jax.Array
-    cov_p: jax.Array
-    mean_q: jax.Array
-    cov_q: jax.Array
+    mean_p: jax.Array | np.ndarray
+    cov_p: jax.Array | np.ndarray
+    mean_q: jax.Array | np.ndarray
+    cov_q: jax.Array | np.ndarray
 
 
 class Way(NamedTuple):
@@ -310,7 +310,8 @@ class GaussianFlows(Analysis):
             at = np.abs(share[None] - shares[:, None]).argmin(axis=1)
             title = f"Flow of {SHOWN[name]}"
             found.append(ellipses(title, way.mean[at], way.covariance[at], labels))
-        geodesic = wasserstein2_geodesic(*(part[None] for part in pair), shares)
+        ends = (jnp.asarray(part)[None] for part in pair)
+        geodesic = wasserstein2_geodesic(*ends, jnp.asarray(shares))
         found.append(
             ellipses("The shortest way in W2", *map(np.asarray, geodesic), labels)
         )

@@ -226,7 +226,8 @@ class HashRecall(Analysis):
     def _theory(self, rng):
         """Shares of equal hashes of pairs near and far, and what they should be."""
         corpus, asked = self._vectors.corpus, self._vectors.queries[: self.pairs]
-        order = np.asarray(exact_neighbours(asked, corpus, k=len(corpus)).index)
+        every = jnp.asarray(asked), jnp.asarray(corpus)
+        order = np.asarray(exact_neighbours(*every, k=len(corpus)).index)
         ranks = np.geomspace(1, len(corpus), self.pairs).round().astype(int) - 1
         other = corpus[order[np.arange(self.pairs), ranks]]
         norms = np.linalg.norm(asked, axis=1) * np.linalg.norm(other, axis=1)
@@ -278,8 +279,8 @@ class HashRecall(Analysis):
     def measure(self, rng: jax.Array) -> Measured:
         """Returns recalls and errors, curves and a table."""
         keys = jax.random.split(rng, 5)
-        corpus, queries = self._vectors.corpus, self._vectors.queries
-        find = partial(exact_neighbours, queries, corpus, k=self.k)
+        both = (jnp.asarray(x) for x in (self._vectors.queries, self._vectors.corpus))
+        find = partial(exact_neighbours, *both, k=self.k)
         near, close = (
             jax.tree.map(np.asarray, find(kind=kind))
             for kind in ("cosine", "euclidean")
