@@ -1,6 +1,7 @@
 """What it costs to move from each of some vectors to each of others."""
 
 import math
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -27,17 +28,25 @@ def _pairs(x, y):
     return [a.astype(kind).reshape(lead, *a.shape[-2:]) for a in (x, y)]
 
 
-def _at_once(x, y):
-    return jnp.einsum("bmd,bnd->bmn", x, y, precision=jax.lax.Precision.HIGHEST)
+def _one_by_one(function, *arrays):
+    return jax.lax.map(lambda pair: function(*pair), arrays)
 
 
-def _one_by_one(x, y):
-    return jax.lax.map(lambda pair: jnp.matmul(pair[0], pair[1].T), (x, y))
+def _each(function, *arrays):
+    """Calls `function` for each entry of the first axis.
+
+    On a CPU one by one: XLA would copy what it multiplies transposed, and a pair stays
+    in the caches.
+    """
+    return jax.lax.platform_dependent(
+        *arrays,
+        cpu=partial(_one_by_one, function),
+        default=jax.vmap(function),
+    )
 
 
 def _products(x, y):
-    """Products ``[B, M, N]``; at once XLA would copy y transposed on a CPU."""
-    return jax.lax.platform_dependent(x, y, cpu=_one_by_one, default=_at_once)
+    return jnp.matmul(x, y.T, precision=jax.lax.Precision.HIGHEST)
 
 
 def _differences(x, y):
@@ -45,33 +54,32 @@ def _differences(x, y):
     return jnp.sum(jnp.square(x[:, :, None] - y[:, None, :]), axis=3)
 
 
-def _sizes(x):
-    return jnp.sum(jnp.square(x), axis=2)
+def _less_middle(x, y):
+    """Both less the mean of `y`, which could be so much of them that it cancels."""
+    middle = jax.lax.stop_gradient(jnp.mean(y, axis=0, keepdims=True))
+    return x - middle, y - middle
 
 
-def _middle(y, y_sizes):
-    """The mean of `y`, and whether it is so much of all that it would cancel."""
-    middle = jnp.mean(y, axis=1, keepdims=True)
-    common = jnp.sum(jnp.square(middle)) / max(len(y), 1)
-    return middle, common > 0.2 * jnp.sum(y_sizes) / max(y_sizes.size, 1)
+def _squares_of(x, y):
+    """Squared distances ``[M, N]`` of one pair, by products."""
+    x, y = _less_middle(x, y)
+    sizes = jnp.sum(x * x, axis=1)[:, None] + jnp.sum(y * y, axis=1)[None, :]
+    found = sizes - 2.0 * _products(x, y)
+    return jnp.where(found > NEAR * jnp.finfo(x.dtype).eps * sizes, found, 0.0)
+
+
+def _change_of(x, y, found, x_way, y_way):
+    """What the distances of one pair change by."""
+    x, y = _less_middle(x, y)
+    apart = found > 0.0
+    per = jnp.where(apart, 1.0 / jnp.where(apart, found, 1.0), 0.0)
+    own = jnp.sum(x * x_way, axis=1)[:, None] + jnp.sum(y * y_way, axis=1)[None, :]
+    return per * (own - _products(x_way, y) - _products(x, y_way))
 
 
 def _squares(x, y):
     """Squared distances ``[B, M, N]``, by products."""
-
-    def apart(x, y, x_sizes, y_sizes):
-        sizes = x_sizes[:, :, None] + y_sizes[:, None, :]
-        found = sizes - 2.0 * _products(x, y)
-        return jnp.where(found > NEAR * jnp.finfo(x.dtype).eps * sizes, found, 0.0)
-
-    def less_middle(x, y, *sizes):
-        del sizes
-        x, y = x - middle, y - middle
-        return apart(x, y, _sizes(x), _sizes(y))
-
-    arrays = x, y, _sizes(x), _sizes(y)
-    middle, is_much = _middle(y, arrays[3])
-    return jax.lax.cond(is_much, less_middle, apart, *arrays)
+    return _each(_squares_of, x, y)
 
 
 @jax.custom_jvp
@@ -82,15 +90,8 @@ def _distances(x, y):
 
 @_distances.defjvp
 def _distances_jvp(primals, tangents):
-    (x, y), (x_way, y_way) = primals, tangents
-    found = _distances(x, y)
-    apart = found > 0.0
-    per = jnp.where(apart, 1.0 / jnp.where(apart, found, 1.0), 0.0)
-    middle, _ = _middle(y, _sizes(y))
-    x, y = x - middle, y - middle
-    own = jnp.sum(x * x_way, 2)[:, :, None] + jnp.sum(y * y_way, 2)[:, None, :]
-    change = per * (own - _products(x_way, y) - _products(x, y_way))
-    return found, change
+    found = _distances(*primals)
+    return found, _each(_change_of, *primals, found, *tangents)
 
 
 def _is_exact(exact, size):
@@ -114,9 +115,9 @@ def euclidean_costs(
     Raises:
       ValueError: if the shapes disagree.
 
-    Numerics: by products, of vectors less the mean of `y` where that is much of them,
-      the error of a square is about two roundings of those of the lengths, and vectors
-      nearer than 0.0014 of these in float32 (6e-8 in float64) are taken for equal.
+    Numerics: by products, of vectors less the mean of `y`, the error of a square is
+      about two roundings of those of the lengths, and vectors nearer than 0.0014 of
+      these in float32 (6e-8 in float64) are taken for equal.
       Gradients at equal vectors are 0.
     """
     pairs = _pairs(x, y)
@@ -164,6 +165,6 @@ def cosine_costs(x: jax.Array, y: jax.Array) -> jax.Array:
     x_rows, y_rows = _pairs(x, y)
     sizes = lengths(x_rows)[:, :, None] * lengths(y_rows)[:, None, :]
     some = sizes > 0.0
-    cosine = _products(x_rows, y_rows) / jnp.where(some, sizes, 1.0)
+    cosine = _each(_products, x_rows, y_rows) / jnp.where(some, sizes, 1.0)
     found = jnp.clip(1.0 - jnp.where(some, cosine, 0.0), 0.0, 2.0)
     return found.reshape(*x.shape[:-1], y.shape[-2])
