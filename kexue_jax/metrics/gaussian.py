@@ -15,7 +15,7 @@ from kexue_jax.metrics.covariance import (
     alike,
     checked,
     combined,
-    factored,
+    dense,
     identity,
     level,
     log_determinant,
@@ -32,17 +32,37 @@ def _is_finite(covariance):
     return jnp.all(jnp.isfinite(covariance), axis=(-2, -1))
 
 
-def _definite(covariance):
-    """A covariance that can be factored, and where it is the one that was given."""
-    if isinstance(covariance, Diagonal):
-        good = jnp.all(covariance.scale != 0.0, axis=-1)
-        return Diagonal(jnp.where(good[..., None], covariance.scale, 1.0)), good
-    if not isinstance(covariance, jax.Array):
-        return covariance, jnp.asarray(True)
-    still = jax.lax.stop_gradient(covariance)
-    good = _is_finite(factored(still).factor) | ~_is_finite(still)
-    even = identity(covariance[..., 0])
-    return jnp.where(good[..., None, None], covariance, even), good
+def _factors(stacked):
+    """Lower factors of ``[K, ..., D, D]``, identities where there are none; and where.
+
+    All are made by one call: of several that wait for each other's threads XLA hangs
+    on machines of few cores.
+    """
+    still = jax.lax.stop_gradient(stacked)
+    lower = jnp.linalg.cholesky(still, symmetrize_input=False)
+    good = _is_finite(lower) | ~_is_finite(still)
+    return jnp.where(good[..., None, None], lower, identity(still[..., 0])), good
+
+
+def _definite(*covariances):
+    """Covariances that can be factored, arrays as factors; where all are as given."""
+    found, good = list(covariances), jnp.asarray(True)
+    for at, covariance in enumerate(covariances):
+        if isinstance(covariance, Diagonal):
+            some = jnp.all(covariance.scale != 0.0, axis=-1)
+            found[at] = Diagonal(jnp.where(some[..., None], covariance.scale, 1.0))
+            good = good & some
+    places = [i for i, each in enumerate(found) if isinstance(each, jax.Array)]
+    if places:
+        stacked = jnp.stack(level(*(dense(found[i]) for i in places)))
+        _, some = _factors(stacked)
+        even = identity(stacked[..., 0])
+        safe = jnp.where(some[..., None, None], stacked, even)
+        factors = jnp.linalg.cholesky(safe, symmetrize_input=False)
+        for i, factor in zip(places, factors, strict=True):
+            found[i] = Cholesky(factor)
+        good = good & jnp.all(some, axis=0)
+    return found, good
 
 
 @jax.custom_jvp
@@ -52,24 +72,25 @@ def _kl(mean_p, cov_p, mean_q, cov_q):
 
 
 def _kl_parts(mean_p, cov_p, mean_q, cov_q):
-    """The divergence, and what its derivatives are made of."""
-    own, other = factored(cov_p).factor, factored(cov_q).factor
+    """The divergence, what its derivatives are made of, and where these are not 0."""
+    factors, good = _factors(jnp.stack(level(cov_p, cov_q)))
+    own, other = factors
     shift = mean_p - mean_q
     whole = solved(other, jnp.concatenate(level(shift[..., None], own), axis=-1))
     moved = jnp.sum(jnp.square(whole), axis=(-2, -1))
     size = mean_p.shape[-1]
     ratio = log_determinant(Cholesky(own)) - log_determinant(Cholesky(other))
-    return 0.5 * (moved - ratio - size), own, other, whole
+    good = jnp.all(good, axis=0)
+    found = jnp.where(good, 0.5 * (moved - ratio - size), jnp.inf)
+    return found, factors, whole, good
 
 
 @_kl.defjvp
 def _kl_jvp(primals, tangents):
-    found, own, other, whole = _kl_parts(*primals)
-    even = identity(own[..., 0])
-    half_p, half_q = solved(own, even), solved(other, even)
-    inverse_p = product(transposed(half_p), half_p)
-    inverse_q = product(transposed(half_q), half_q)
-    pulled = product(transposed(half_q), whole)  # C_q^-1 [shift, L_p]
+    found, factors, whole, good = _kl_parts(*primals)
+    halves = solved(factors, identity(factors[..., 0]))
+    inverse_p, inverse_q = product(transposed(halves), halves)
+    pulled = product(transposed(halves[1]), whole)  # C_q^-1 [shift, L_p]
     by_mean = pulled[..., 0]
     by_q = inverse_q - product(pulled, transposed(pulled))
     mean_p, cov_p, mean_q, cov_q = tangents
@@ -78,7 +99,7 @@ def _kl_jvp(primals, tangents):
         + 0.5 * jnp.sum((inverse_q - inverse_p) * cov_p, axis=(-2, -1))
         + 0.5 * jnp.sum(by_q * cov_q, axis=(-2, -1))
     )
-    return found, change
+    return found, jnp.where(good, change, 0.0)
 
 
 def gaussian_kl(
@@ -110,23 +131,30 @@ def gaussian_kl(
     0.4431
     """
     mean_p, cov_p, mean_q, cov_q = checked(mean_p, cov_p, mean_q, cov_q)
-    (cov_p, good_p), (cov_q, good_q) = _definite(cov_p), _definite(cov_q)
     if isinstance(cov_p, jax.Array) and isinstance(cov_q, jax.Array):
         found = _kl(mean_p, symmetric(cov_p), mean_q, symmetric(cov_q))
-    else:
-        cov_p, cov_q = alike(cov_p, cov_q)
-        ratio = log_determinant(cov_p) - log_determinant(cov_q)
-        moved = quadratic(cov_q, mean_p - mean_q) + trace_of_ratio(cov_p, cov_q)
-        found = 0.5 * (moved - ratio - mean_p.shape[-1])
-    return jnp.where(good_p & good_q, jnp.maximum(found, 0.0), jnp.inf)
+        return jnp.maximum(found, 0.0)
+    (cov_p, cov_q), good = _definite(cov_p, cov_q)
+    cov_p, cov_q = alike(cov_p, cov_q)
+    ratio = log_determinant(cov_p) - log_determinant(cov_q)
+    moved = quadratic(cov_q, mean_p - mean_q) + trace_of_ratio(cov_p, cov_q)
+    found = 0.5 * (moved - ratio - mean_p.shape[-1])
+    return jnp.where(good, jnp.maximum(found, 0.0), jnp.inf)
 
 
 def gaussian_jeffreys(
     mean_p: jax.Array, cov_p: Covariance, mean_q: jax.Array, cov_q: Covariance
 ) -> jax.Array:
     """KL(p || q) + KL(q || p); see `gaussian_kl`, whose arguments it has."""
-    there = gaussian_kl(mean_p, cov_p, mean_q, cov_q)
-    return there + gaussian_kl(mean_q, cov_q, mean_p, cov_p)
+    mean_p, cov_p, mean_q, cov_q = checked(mean_p, cov_p, mean_q, cov_q)
+    if not (isinstance(cov_p, jax.Array) and isinstance(cov_q, jax.Array)):
+        there = gaussian_kl(mean_p, cov_p, mean_q, cov_q)
+        return there + gaussian_kl(mean_q, cov_q, mean_p, cov_p)
+    matrices = (mean_p[..., None], cov_p, mean_q[..., None], cov_q)
+    mean_p, cov_p, mean_q, cov_q = level(*matrices)
+    means = jnp.stack([mean_p, mean_q])[..., 0]
+    both = jnp.stack([cov_p, cov_q])  # by one call, as in `_factors`
+    return jnp.sum(gaussian_kl(means, both, means[::-1], both[::-1]), axis=0)
 
 
 def gaussian_renyi(
@@ -160,12 +188,12 @@ def gaussian_renyi(
     if not order > 0.0 or order == 1.0:
         raise ValueError(f"order must be positive and not 1, got {order}")
     mean_p, cov_p, mean_q, cov_q = checked(mean_p, cov_p, mean_q, cov_q)
-    (cov_p, good_p), (cov_q, good_q) = _definite(cov_p), _definite(cov_q)
-    between, good = _definite(combined(cov_p, cov_q, 1.0 - order, order))
+    between = combined(cov_p, cov_q, 1.0 - order, order)
+    (cov_p, cov_q, between), good = _definite(cov_p, cov_q, between)
     own = (1.0 - order) * log_determinant(cov_p) + order * log_determinant(cov_q)
     apart = 0.5 * order * quadratic(between, mean_p - mean_q)
     found = apart - 0.5 * (log_determinant(between) - own) / (order - 1.0)
-    return jnp.where(good & good_p & good_q, jnp.maximum(found, 0.0), jnp.inf)
+    return jnp.where(good, jnp.maximum(found, 0.0), jnp.inf)
 
 
 def gaussian_bhattacharyya(

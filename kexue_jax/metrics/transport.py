@@ -55,7 +55,8 @@ def _on_host(cost, p, q):
             out[first:last] = array
 
     in_pieces(some, count)
-    return Transport(*(x.reshape((*lead, *x.shape[1:])) for x in found))
+    made: list[Any] = [x.reshape((*lead, *x.shape[1:])) for x in found]
+    return Transport(*made)
 
 
 def _called_back(cost, p, q):
