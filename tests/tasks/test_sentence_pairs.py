@@ -127,6 +127,23 @@ def test_towers_do_not_see_padding_and_empty_texts_have_finite_gradients(keys):
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(gradient))
 
 
+def test_without_layers_a_text_is_its_mean(keys):
+    task = SentencePairs(
+        data=DATA, model=partial(Towers, encoder=partial(MeanEncoder, sizes=()))
+    )
+    params, extras = task.init(next(keys))
+    assert not jax.tree.leaves(params)
+    batch = task.batch(0)
+    sides = [
+        np.stack([DATA.vectors[row[row > 0]].mean(0) for row in batch[side]])
+        for side in ("first", "second")
+    ]
+    sides = [x / np.linalg.norm(x, axis=1, keepdims=True) for x in sides]
+    want = (sides[0] * sides[1]).sum(1)
+    found = task._similarities(params, extras, batch)
+    np.testing.assert_allclose(found, want, atol=1e-5)
+
+
 def test_a_mean_refuses_two_texts_in_one_row(keys):
     task = SentencePairs(data=DATA, model=partial(Joined, encoder=MeanEncoder))
     state = task.init(next(keys))
