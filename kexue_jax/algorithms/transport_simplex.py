@@ -20,7 +20,7 @@ from kexue_jax.algorithms.assignment import _assign
 # Masses become integers of this sum, so that flows are exact and never degenerate.
 GRAIN = 1 << 46
 MOST_ROWS = 1 << 15
-BLOCK = 4  # rows that are looked at before the best pair in them enters
+BLOCK = 8  # rows that are looked at before the best pair in them enters
 DONE, BAD_COST, BAD_MASS = 0, 1, 2
 
 
@@ -42,32 +42,35 @@ def _begin(cost, supply, demand, arc_row, arc_column, arc_flow):
     by their second choice come first: so few take what others need more.
     """
     rows, columns = cost.shape
-    least = np.empty(columns)
-    for j in range(columns):
-        least[j] = cost[0, j]
+    least = cost[0].copy()
     for i in range(1, rows):
+        line = cost[i]
         for j in range(columns):
-            least[j] = min(least[j], cost[i, j])
+            least[j] = min(least[j], line[j])
     regret = np.empty(rows)
     for i in range(rows):
-        first, second = np.inf, np.inf
+        line = cost[i]
+        first, second, times = np.inf, np.inf, 0
         for j in range(columns):
-            price = cost[i, j] - least[j]
-            if price < first:
-                first, second = price, first
-            elif price < second:
-                second = price
-        regret[i] = first - second
+            first = min(first, line[j] - least[j])
+        for j in range(columns):
+            price = line[j] - least[j]
+            second = min(second, price if price > first else np.inf)
+            times += price <= first
+        regret[i] = first - second if times == 1 else 0.0
     count = 0
     for i in np.argsort(regret):
+        line = cost[i]
         while supply[i] > 0:
             best, at = np.inf, -1
             for j in range(columns):
-                if demand[j] > 0 and cost[i, j] - least[j] < best:
-                    best, at = cost[i, j] - least[j], j
+                if line[j] - least[j] < best:
+                    best, at = line[j] - least[j], j
             moved = min(supply[i], demand[at])
             supply[i] -= moved
             demand[at] -= moved
+            if demand[at] == 0:
+                least[at] = -np.inf  # costs without end
             arc_row[count], arc_column[count], arc_flow[count] = i, at, moved
             count += 1
     return count
@@ -414,7 +417,8 @@ def _compiled():
     for function in inner:
         scope = dict(function.__globals__) | made
         copy = type(function)(function.__code__, scope, function.__name__)
-        fast = {"reassoc", "nsz", "nnan"} if function is _enter else False
+        scans = function in (_begin, _enter)
+        fast = {"reassoc", "nsz", "nnan"} if scans else False
         made[function.__name__] = numba.njit(nogil=True, fastmath=fast)(copy)
     return made["_solve_some"], True
 
@@ -443,8 +447,9 @@ def in_pieces(
       workers: threads; default as many as there are cores, or one if nothing is
         compiled.
     """
-    workers = min(workers or (_cores() if _compiled()[1] else 1), count)
-    if workers < 2:
+    if count > 1:  # of one problem it takes as long to ask
+        workers = min(workers or (_cores() if _compiled()[1] else 1), count)
+    if count < 2 or workers == 1:
         work(0, count)
         return
     # Small pieces, as some problems take longer than others.
@@ -499,8 +504,8 @@ def transport_simplex(
     if cost.shape[1] > MOST_ROWS:
         raise ValueError(f"cost must have at most {MOST_ROWS} rows, got {cost.shape}")
     batch = len(cost)
-    plan, f, g = np.empty_like(cost), np.empty_like(p), np.empty_like(q)
-    status, pivots = np.zeros(batch, np.int64), np.zeros(batch, np.int64)
+    plan, f, g = np.empty(cost.shape), np.empty(p.shape), np.empty(q.shape)
+    status, pivots = np.empty((2, batch), np.int64)
     arrays = (cost, p, q, plan, f, g, status, pivots)
     solve, _ = _compiled()
     in_pieces(lambda *piece: solve(*arrays, *piece), batch, workers=workers)

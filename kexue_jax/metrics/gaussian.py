@@ -68,28 +68,30 @@ def _definite(*covariances):
 @jax.custom_jvp
 def _kl(mean_p, cov_p, mean_q, cov_q):
     """KL of dense covariances."""
-    return _kl_parts(mean_p, cov_p, mean_q, cov_q)[0]
-
-
-def _kl_parts(mean_p, cov_p, mean_q, cov_q):
-    """The divergence, what its derivatives are made of, and where these are not 0."""
     factors, good = _factors(jnp.stack(level(cov_p, cov_q)))
-    own, other = factors
-    shift = mean_p - mean_q
-    whole = solved(other, jnp.concatenate(level(shift[..., None], own), axis=-1))
+    whole = solved(factors[1], _seen(mean_p - mean_q, factors[0]))
+    return _kl_of(factors, whole, jnp.all(good, axis=0))
+
+
+def _seen(shift, factor):
+    """What the precision of q is applied to, ``[..., D, D + 1]``."""
+    return jnp.concatenate(level(shift[..., None], factor), axis=-1)
+
+
+def _kl_of(factors, whole, good):
     moved = jnp.sum(jnp.square(whole), axis=(-2, -1))
-    size = mean_p.shape[-1]
-    ratio = log_determinant(Cholesky(own)) - log_determinant(Cholesky(other))
-    good = jnp.all(good, axis=0)
-    found = jnp.where(good, 0.5 * (moved - ratio - size), jnp.inf)
-    return found, factors, whole, good
+    own, other = log_determinant(Cholesky(factors))
+    size = whole.shape[-2]
+    return jnp.where(good, 0.5 * (moved - own + other - size), jnp.inf)
 
 
 @_kl.defjvp
 def _kl_jvp(primals, tangents):
-    found, factors, whole, good = _kl_parts(*primals)
-    halves = solved(factors, identity(factors[..., 0]))
+    mean_p, cov_p, mean_q, cov_q = primals
+    factors, good = _factors(jnp.stack(level(cov_p, cov_q)))
+    halves = solved(factors, identity(factors[..., 0]))  # by one call, as there
     inverse_p, inverse_q = product(transposed(halves), halves)
+    whole = product(halves[1], _seen(mean_p - mean_q, factors[0]))
     pulled = product(transposed(halves[1]), whole)  # C_q^-1 [shift, L_p]
     by_mean = pulled[..., 0]
     by_q = inverse_q - product(pulled, transposed(pulled))
@@ -99,7 +101,8 @@ def _kl_jvp(primals, tangents):
         + 0.5 * jnp.sum((inverse_q - inverse_p) * cov_p, axis=(-2, -1))
         + 0.5 * jnp.sum(by_q * cov_q, axis=(-2, -1))
     )
-    return found, jnp.where(good, change, 0.0)
+    good = jnp.all(good, axis=0)
+    return _kl_of(factors, whole, good), jnp.where(good, change, 0.0)
 
 
 def gaussian_kl(

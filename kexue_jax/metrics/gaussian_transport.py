@@ -23,23 +23,22 @@ from kexue_jax.metrics.covariance import (
 )
 
 
-def _factor(covariance):
-    """F and F^-T with F F' = C; for singular C the inverse is that of its range."""
+def _factor_and_inverse(covariance):
+    """F with F F' = C, and F^-T; of singular C that of its range."""
 
-    def triangular(covariance, lower):
+    def triangular(covariance):
         even = identity(covariance[..., 0])
         return lower, transposed(solved(lower, even))
 
-    def spectral(covariance, lower):
-        del lower
-        values, vectors = jnp.linalg.eigh(covariance)
-        root, inverse = _roots(values)
-        return vectors * root[..., None, :], vectors * inverse[..., None, :]
-
     lower = factored(covariance).factor
-    return jax.lax.cond(
-        jnp.all(jnp.isfinite(lower)), triangular, spectral, covariance, lower
-    )
+    good = jnp.all(jnp.isfinite(lower))
+    return jax.lax.cond(good, triangular, _spectral, covariance)
+
+
+def _spectral(covariance):
+    values, vectors = jnp.linalg.eigh(covariance)
+    root, inverse = _roots(values)
+    return vectors * root[..., None, :], vectors * inverse[..., None, :]
 
 
 def _roots(values):
@@ -53,16 +52,39 @@ def _roots(values):
 @jax.custom_jvp
 def _bures(cov_p, cov_q):
     """The squared distance of two centred normal distributions."""
-    factor, _ = _factor(cov_p)
+    # On CPUs singular values take half the time, elsewhere there are few kernels.
+    roots = jax.lax.platform_dependent(
+        cov_p, cov_q, cpu=_by_singular_values, default=_by_eigenvalues
+    )
+    return jnp.trace(cov_p + cov_q, axis1=-2, axis2=-1) - 2.0 * roots
+
+
+def _by_singular_values(cov_p, cov_q):
+    """Of F_p' F_q: their sum is that of the roots of the eigenvalues of C_p C_q."""
+
+    def of_factors(factors):
+        both = product(transposed(factors[0]), factors[1])
+        return jnp.sum(jnp.linalg.svd(both, compute_uv=False), axis=-1)
+
+    covs = jnp.stack([cov_p, cov_q])
+    lower = factored(covs).factor
+    return jax.lax.cond(
+        jnp.all(jnp.isfinite(lower)),
+        lambda: of_factors(lower),
+        lambda: of_factors(_spectral(covs)[0]),
+    )
+
+
+def _by_eigenvalues(cov_p, cov_q):
+    factor, _ = _factor_and_inverse(cov_p)
     inner = symmetric(product(transposed(factor), cov_q, factor))
     root, _ = _roots(jnp.linalg.eigvalsh(inner))
-    trace = jnp.trace(cov_p + cov_q, axis1=-2, axis2=-1)
-    return trace - 2.0 * jnp.sum(root, axis=-1)
+    return jnp.sum(root, axis=-1)
 
 
 def _maps(cov_p, cov_q):
     """The maps from p to q and from q to p, and the sum of the roots."""
-    factor, inverse = _factor(cov_p)
+    factor, inverse = _factor_and_inverse(cov_p)
     inner = symmetric(product(transposed(factor), cov_q, factor))
     values, vectors = jnp.linalg.eigh(inner)
     root, over = _roots(values)

@@ -67,6 +67,7 @@ def _called_back(cost, p, q):
     return jax.pure_callback(_on_host, shapes, cost, p, q, vmap_method="broadcast_all")
 
 
+@jax.jit  # one program, where it is called outside of any
 def _in_lockstep(cost, p, q):
     """As `_on_host`, in XLA."""
     lead = cost.shape[:-2]

@@ -12,10 +12,13 @@ from kexue_jax import metrics
 root = jax.random.normal(jax.random.key(0), (2, 1000, 64, 64))
 cov = root @ jnp.swapaxes(root, -1, -2) / 64 + 0.1 * jnp.eye(64)
 mean = jnp.zeros((1000, 64))
-distance = jax.jit(getattr(metrics, sys.argv[1]))
-for _ in range(5):
-    found = distance(mean, cov[0], mean, cov[1]).block_until_ready()
-assert jnp.isfinite(found).all()
+distance = getattr(metrics, sys.argv[1])
+total = lambda *args: distance(*args).sum()
+slopes = jax.grad(total, argnums=(0, 1, 2, 3))
+for function in map(jax.jit, (distance, slopes)):
+    for _ in range(5):
+        found = jax.block_until_ready(function(mean, cov[0], mean, cov[1]))
+    assert all(jnp.isfinite(x).all() for x in jax.tree.leaves(found))
 """
 
 
