@@ -447,9 +447,10 @@ def in_pieces(
       workers: threads; default as many as there are cores, or one if nothing is
         compiled.
     """
-    if count > 1:  # of one problem it takes as long to ask
-        workers = min(workers or (_cores() if _compiled()[1] else 1), count)
-    if count < 2 or workers == 1:
+    if count > 1 and workers is None:  # to ask takes as long as a small problem
+        workers = _cores() if _compiled()[1] else 1
+    workers = min(workers or 1, count)
+    if workers < 2:
         work(0, count)
         return
     # Small pieces, as some problems take longer than others.
