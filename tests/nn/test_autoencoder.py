@@ -26,10 +26,8 @@ def test_batch_normalisation_keeps_the_divergence_above_its_bound(tau, keys):
     apply = jax.jit(functools.partial(apply, train=True))
     draws = np.random.default_rng(0)
     for scale in (1e-2, 1.0, 100.0):
-        theta, *raw = (
-            draws.normal(size=s).astype(np.float32) for s in (5, (64, 5), (64, 5))
-        )
-        raw = [scale * x for x in raw]
+        theta = draws.normal(size=5).astype(np.float32)
+        raw = scale * draws.normal(size=(2, 64, 5)).astype(np.float32)
         (mean, std), _ = jax.device_get(apply(params | {"theta": theta}, extras, *raw))
         squares = np.mean(np.square(mean), 0), np.mean(np.square(std), 0)
         if scale > 0.1:  # below, the epsilon of the normalisation is felt
@@ -74,13 +72,8 @@ def test_the_gradient_is_finite_for_an_input_without_variance(keys):
     params, extras = init(next(keys))
 
     def loss(params):
-        (decoded, mean, scale), _ = apply(
-            params,
-            extras,
-            np.zeros((4, 12), np.float32),
-            train=True,
-            rng=jax.random.key(0),
-        )
+        zeros, key = np.zeros((4, 12), np.float32), jax.random.key(0)
+        (decoded, mean, scale), _ = apply(params, extras, zeros, train=True, rng=key)
         return jnp.sum(decoded) + jnp.sum(kl_to_standard_normal(mean, scale))
 
     grads = jax.jit(jax.grad(loss))(params)
