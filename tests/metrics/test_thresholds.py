@@ -5,14 +5,13 @@ import pytest
 import scipy.optimize
 from sklearn.metrics import accuracy_score, f1_score
 
-from kexue_jax.metrics.thresholds import (
-    accuracy_at,
-    best_accuracy_threshold,
-    best_f1_threshold,
-    f1_at,
-    predicted,
-)
+from kexue_jax.metrics import thresholds
+from kexue_jax.metrics.thresholds import predicted
 
+accuracy_at = jax.jit(thresholds.accuracy_at)
+best_accuracy_threshold = jax.jit(thresholds.best_accuracy_threshold)
+best_f1_threshold = jax.jit(thresholds.best_f1_threshold)
+f1_at = jax.jit(thresholds.f1_at)
 SEARCHES = {
     "accuracy": (best_accuracy_threshold, accuracy_at, accuracy_score),
     "f1": (best_f1_threshold, f1_at, f1_score),
@@ -36,10 +35,9 @@ def exhaustive(measure, scores, labels, **options):
 @pytest.mark.parametrize("name", SEARCHES)
 def test_no_other_threshold_is_better_and_it_keeps_what_it_says(name, ties):
     search, at, measure = SEARCHES[name]
-    search, at = jax.jit(search), jax.jit(at)
     for seed in range(20):
         scores, labels = scored(ties, seed=seed)
-        threshold, value = search(jnp.asarray(scores), jnp.asarray(labels))
+        threshold, value = search(scores, labels)
         best = exhaustive(
             measure,
             scores,
@@ -49,7 +47,7 @@ def test_no_other_threshold_is_better_and_it_keeps_what_it_says(name, ties):
         np.testing.assert_allclose(value, best, rtol=1e-6)
         said = scores >= np.asarray(threshold)
         np.testing.assert_allclose(measure(labels, said), best, rtol=1e-6)
-        again = at(jnp.asarray(scores), jnp.asarray(labels), threshold)
+        again = at(scores, labels, threshold)
         np.testing.assert_allclose(again, value, rtol=1e-6)
 
 
@@ -63,10 +61,9 @@ def test_weights_leading_axes_and_rows_that_only_fill_up(name):
     share = draws.random(scores.shape) * (draws.random(scores.shape) < 0.8)
     for weight in (share, share > 0.3, np.round(4.0 * share).astype(np.int32)):
         hidden = np.where(weight > 0, scores, np.nan)
-        arrays = [jnp.asarray(a) for a in (hidden, labels, weight)]
-        threshold, value = jax.jit(search)(*arrays)
+        threshold, value = jax.device_get(search(hidden, labels, weight))
         assert threshold.shape == value.shape == (2,)
-        again = jax.jit(at)(*arrays[:2], threshold, arrays[2])
+        again = at(hidden, labels, threshold, weight)
         np.testing.assert_allclose(again, value, rtol=1e-5)
         for row in range(2):
             keep = weight[row] > 0
@@ -80,7 +77,6 @@ def test_weights_leading_axes_and_rows_that_only_fill_up(name):
 
 
 def test_it_is_never_worse_than_the_search_by_powell_and_often_better():
-    exact = jax.jit(best_accuracy_threshold)
     worse = 0
     for seed in range(40):
         scores, labels = scored(size=400, seed=seed)
@@ -92,42 +88,46 @@ def test_it_is_never_worse_than_the_search_by_powell_and_often_better():
         found = scipy.optimize.fmin_powell(
             missed, 1.0, xtol=1e-10, ftol=1e-10, disp=False
         )
-        value = exact(jnp.asarray(scores), jnp.asarray(labels)).value
+        value = float(best_accuracy_threshold(scores, labels).value)
         assert value >= -missed(found) - 1e-6
         worse += value > -missed(found) + 1e-6
     assert worse >= 5
 
 
 def test_thresholds_at_the_ends_and_between_neighbours_of_floats():
-    labels = jnp.array([1, 1, 0])
-    one = jnp.float32(1.0)
-    near = jnp.stack([one, jnp.nextafter(one, 2.0), one])
-    search = jax.jit(best_accuracy_threshold)
-    threshold, value = search(near, jnp.array([0, 1, 0]))
+    labels, none = np.array([1, 1, 0]), np.zeros(3, np.float32)
+    one = np.float32(1.0)
+    near = np.stack([one, np.nextafter(one, np.float32(2.0)), one])
+
+    def search(scores, labels):
+        return jax.device_get(best_accuracy_threshold(scores, labels))
+
+    threshold, value = search(near, np.array([0, 1, 0]))
     assert (threshold, value) == (near[1], 1.0)
     assert predicted(near, threshold).tolist() == [False, True, False]
-    assert search(near, jnp.ones(3)) == (-jnp.inf, 1.0)
-    assert search(near, jnp.zeros(3)) == (jnp.inf, 1.0)
-    assert search(jnp.zeros(3), labels) == (-jnp.inf, jnp.float32(2 / 3))
+    assert search(near, none + 1.0) == (-np.inf, 1.0)
+    assert search(near, none) == (np.inf, 1.0)
+    assert search(none, labels) == (-np.inf, np.float32(2 / 3))
     # Equal scores are never parted: one of three is wrong, whatever is done.
-    assert search(jnp.array([0.5, 0.5, 0.5]), 1 - labels).threshold == jnp.inf
+    assert search(none + 0.5, 1 - labels).threshold == np.inf
 
 
 def test_nothing_to_look_at_and_nothing_positive():
-    rises, nothing = jnp.arange(3.0), jnp.zeros(3, bool)
+    rises, nothing = np.arange(3, dtype=np.float32), np.zeros(3, bool)
+    ones, none = np.ones_like(rises), np.zeros_like(rises)
     for search, at, _ in SEARCHES.values():
-        search, at = jax.jit(search), jax.jit(at)
-        assert search(jnp.full(3, jnp.nan), jnp.ones(3), nothing) == (-jnp.inf, 0.0)
-        assert at(rises, jnp.ones(3), 0.5, nothing) == 0.0
-        assert search(jnp.zeros(0), jnp.zeros(0)).value == 0.0
-        found = search(rises.astype(jnp.bfloat16), jnp.ones(3))
+        found = jax.device_get(search(np.nan * ones, ones, nothing))
+        assert found == (-np.inf, 0.0)
+        assert float(at(rises, ones, 0.5, nothing)) == 0.0
+        assert float(search(none[:0], none[:0]).value) == 0.0
+        found = search(rises.astype(jnp.bfloat16), ones)
         assert found.threshold.dtype == found.value.dtype == jnp.float32
-    assert jax.jit(best_f1_threshold)(rises, jnp.zeros(3)) == (-jnp.inf, 0.0)
-    assert jax.jit(f1_at)(rises, jnp.zeros(3), 5.0) == 0.0
+    assert jax.device_get(best_f1_threshold(rises, none)) == (-np.inf, 0.0)
+    assert float(f1_at(rises, none, 5.0)) == 0.0
 
 
 def test_what_does_not_fit_is_refused():
     with pytest.raises(ValueError, match="scores and labels must both be"):
-        best_f1_threshold(jnp.ones(3), jnp.ones(2))
+        best_f1_threshold(np.ones(3), np.ones(2))
     with pytest.raises(ValueError, match=r"weight must be \(3,\) as scores are"):
-        accuracy_at(jnp.ones(3), jnp.ones(3), 0.5, jnp.ones(2))
+        accuracy_at(np.ones(3), np.ones(3), 0.5, np.ones(2))

@@ -109,39 +109,40 @@ def model(keys, mixer, **options):
     return *jax.jit(init)(next(keys)), jax.jit(apply, static_argnames=names)
 
 
-def tokens(keys, length=LENGTH):
-    return jax.random.randint(next(keys), (2, length), 0, VOCABULARY)
+def tokens(length=LENGTH):
+    return np.random.default_rng(0).integers(0, VOCABULARY, (2, length), np.int32)
 
 
 @pytest.mark.parametrize("name", some(MIXERS, "random and dense", "linear"))
 def test_later_tokens_never_change_earlier_scores(keys, name):
     params, extras, apply = model(keys, MIXERS[name])
-    inputs = tokens(keys)
-    other = inputs.at[:, 4:].set((inputs[:, 4:] + 1) % VOCABULARY)
-    got, want = (apply(params, extras, x)[0] for x in (other, inputs))
+    inputs = tokens()
+    other = inputs.copy()
+    other[:, 4:] = (inputs[:, 4:] + 1) % VOCABULARY
+    got, want = (np.asarray(apply(params, extras, x)[0]) for x in (other, inputs))
     np.testing.assert_allclose(got[:, :4], want[:, :4], rtol=1e-5, atol=1e-5)
-    assert jnp.abs(got[:, 4:] - want[:, 4:]).max() > 1e-3
+    assert np.abs(got[:, 4:] - want[:, 4:]).max() > 1e-3
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", MIXERS)
 def test_gradients_are_finite_and_reach_every_parameter(keys, name):
     params, extras, apply = model(keys, MIXERS[name], is_causal=False)
-    inputs = tokens(keys)
+    inputs = tokens()
 
     def loss(p):
         return jnp.sum(jnp.square(apply(p, extras, inputs)[0]))
 
-    found = jax.tree_util.tree_leaves_with_path(jax.jit(jax.grad(loss))(params))
-    for path, leaf in found:
-        assert jnp.isfinite(leaf).all(), path
+    slopes = jax.device_get(jax.jit(jax.grad(loss))(params))
+    for path, leaf in jax.tree_util.tree_leaves_with_path(slopes):
+        assert np.isfinite(leaf).all(), path
         assert leaf.any(), path
 
 
 @pytest.mark.parametrize("name", some(STEPPING, "random features"))
 def test_going_step_by_step_gives_what_the_whole_call_gives(keys, name):
     params, extras, apply = model(keys, MIXERS[name])
-    inputs = tokens(keys)
+    inputs = tokens()
     whole, _ = apply(params, extras, inputs)
     cache, _ = apply(params, extras, method="empty_cache", batch=2, length=LENGTH + 3)
     found = []
@@ -149,7 +150,7 @@ def test_going_step_by_step_gives_what_the_whole_call_gives(keys, name):
         step = apply(params, extras, inputs[:, first:last], cache, method="step")
         (scores, cache), _ = step
         found.append(scores)
-    got = jnp.concatenate(found, axis=1)
+    got = np.concatenate(found, axis=1)
     np.testing.assert_allclose(got, whole, rtol=1e-4, atol=1e-5)
 
 
@@ -162,10 +163,11 @@ def test_with_positions_a_model_of_both_directions_knows_the_order(keys, name):
     for options in ({}, dict(position=position)):
         with_position = mixer if options else plain
         params, extras, apply = model(keys, with_position, is_causal=False, **options)
-        inputs = tokens(keys)
-        turned, _ = apply(params, extras, inputs[:, ::-1])
-        straight, _ = apply(params, extras, inputs)
-        gaps.append(float(jnp.abs(turned[:, ::-1] - straight).max()))
+        inputs = tokens()
+        turned, straight = (
+            np.asarray(apply(params, extras, x)[0]) for x in (inputs[:, ::-1], inputs)
+        )
+        gaps.append(np.abs(turned[:, ::-1] - straight).max())
     assert gaps[0] < 1e-5 < 1e-3 < gaps[1]
 
 
@@ -174,7 +176,7 @@ def test_a_fixed_table_is_no_parameter_and_stays_as_it_was_drawn(keys):
     assert not any(
         "table" in str(path) for path, _ in jax.tree.leaves_with_path(params)
     )
-    _, after = apply(params, extras, tokens(keys))
+    _, after = apply(params, extras, tokens())
     for old, new in zip(*map(jax.tree.leaves, (extras, after)), strict=True):
         np.testing.assert_array_equal(old, new)
 
@@ -190,7 +192,7 @@ def test_the_state_of_linear_attention_does_not_grow_with_the_length(keys):
 
 def count(keys, scores, features=8, length=LENGTH):
     init, _ = functional(partial(scores, features, heads=2, length=length))
-    params, _ = init(next(keys))
+    params, _ = jax.eval_shape(init, next(keys))
     return sum(leaf.size for leaf in jax.tree.leaves(params)) // 2
 
 
@@ -209,7 +211,7 @@ def test_each_kind_of_scores_has_as_many_parameters_a_head_as_its_formula(keys):
 def test_inputs_beyond_the_greatest_length_are_refused(keys):
     params, extras, apply = model(keys, MIXERS["random"])
     with pytest.raises(ValueError, match="length must be 0 to 8"):
-        apply(params, extras, tokens(keys, LENGTH + 1))
+        apply(params, extras, tokens(LENGTH + 1))
     with pytest.raises(ValueError, match="cannot go step by step"):
         apply(params, extras, method="empty_cache", batch=1, length=4)
     with pytest.raises(ValueError, match="at least one kind"):
@@ -222,7 +224,7 @@ def test_inputs_beyond_the_greatest_length_are_refused(keys):
 def test_positions_that_a_mixer_cannot_honour_are_refused(keys, name):
     params, extras, apply = model(keys, MIXERS[name])
     with pytest.raises(ValueError, match=r"positions must be None, got .*\(8,\)"):
-        apply(params, extras, tokens(keys), positions=jnp.arange(LENGTH) + 1)
+        apply(params, extras, tokens(), positions=np.arange(LENGTH) + 1)
 
 
 @pytest.mark.parametrize(
@@ -239,10 +241,10 @@ def test_positions_of_a_model_whose_mixer_has_none_are_added_to_its_embeddings(k
     params, extras, apply = model(
         keys, MIXERS["linear"], position=partial(positions.LearnedPositions, length=20)
     )
-    inputs = tokens(keys)
+    inputs = tokens()
     plain, at_zero, later = (
-        apply(params, extras, inputs, positions=where)[0]
-        for where in (None, jnp.arange(LENGTH), jnp.arange(LENGTH) + 5)
+        np.asarray(apply(params, extras, inputs, positions=where)[0])
+        for where in (None, np.arange(LENGTH), np.arange(LENGTH) + 5)
     )
     np.testing.assert_array_equal(plain, at_zero)
-    assert jnp.abs(later - plain).max() > 1e-3
+    assert np.abs(later - plain).max() > 1e-3

@@ -66,7 +66,7 @@ def test_step_by_step_draws_what_the_whole_model_gives(keys):
     task = make()
     params, extras = jax.jit(task.init)(next(keys))
     cold = task._drawn(params, extras, lambda logits: 1e6 * logits)
-    logits, _ = task.apply(params, extras, cold)
+    logits, _ = jax.jit(task.apply)(params, extras, cold)
     np.testing.assert_array_equal(np.argmax(logits, -1)[:, 7:-1], cold[:, 8:])
 
 

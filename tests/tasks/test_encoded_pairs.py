@@ -44,7 +44,7 @@ def one_by_one():
         room[0, : len(tokens)] = tokens
         kept = np.arange(48)[None] < len(tokens)
         found, _ = layers(params, {}, room, kept=kept)
-        return np.stack([np.asarray(x[0, : len(tokens)]) for x in found])
+        return np.stack([np.asarray(x)[0, : len(tokens)] for x in found])
 
     return [(states(pair.first), states(pair.second)) for pair in PAIRS]
 

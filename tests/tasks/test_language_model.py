@@ -55,9 +55,9 @@ def test_two_halves_combined_by_weight_equal_the_whole_batch(task, keys):
     batch = task.batch(0)
     batch["weight"][0, 3:] = 0.0
     batch["weight"][2] = 0.0
-    whole, (_, scores) = task.loss(params, extras, batch, None)
+    whole, (_, scores) = jax.device_get(task.loss(params, extras, batch, None))
     halves = [jax.tree.map(lambda x, n=n: x[2 * n : 2 * n + 2], batch) for n in (0, 1)]
-    parts = [task.loss(params, extras, half, None) for half in halves]
+    parts = [jax.device_get(task.loss(params, extras, half, None)) for half in halves]
     weights = [part[1][1]["weight"] for part in parts]
     mean = sum(w * part[0] for w, part in zip(weights, parts, strict=True))
     assert scores["weight"] == sum(weights) == 35.0
@@ -69,7 +69,7 @@ def test_the_loss_is_the_mean_of_negative_logarithms(task, keys):
     batch = task.batch(1)
     batch["weight"][:, ::2] = 0.0
     loss, (_, scores) = task.loss(params, extras, batch, None)
-    logits, _ = task.apply(params, extras, batch["tokens"][:, :-1])
+    logits, _ = jax.jit(task.apply)(params, extras, batch["tokens"][:, :-1])
     logits = np.asarray(logits, np.float64)
     logs = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
     picked = np.take_along_axis(logs, batch["tokens"][:, 1:, None], -1)[..., 0]
@@ -83,11 +83,10 @@ def test_a_batch_without_weight_has_loss_zero_and_finite_gradients(task, keys):
     params, extras = jax.jit(task.init)(next(keys))
     batch = task.batch(0)
     batch["weight"][:] = 0.0
-    loss, grads = jax.value_and_grad(lambda p: task.loss(p, extras, batch, None)[0])(
-        params
-    )
-    assert loss == 0.0
-    assert all(jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(grads))
+    both = jax.jit(jax.value_and_grad(lambda p: task.loss(p, extras, batch, None)[0]))
+    loss, grads = both(params)
+    assert float(loss) == 0.0
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(grads))
 
 
 def test_dropout_follows_the_key_and_is_off_without_one(keys):
@@ -105,7 +104,7 @@ def test_dropout_follows_the_key_and_is_off_without_one(keys):
 
 def test_bfloat16_params_give_a_float32_loss_near_the_other(task, keys):
     params, extras = jax.jit(task.init)(next(keys))
-    half = jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16), params)
+    half = jax.tree.map(lambda leaf: np.asarray(leaf).astype(jnp.bfloat16), params)
     got, want = (task.loss(p, extras, task.batch(0), None)[0] for p in (half, params))
     assert got.dtype == jnp.float32
     np.testing.assert_allclose(got, want, rtol=2e-2)
@@ -116,7 +115,7 @@ def test_a_model_that_knows_nothing_needs_its_vocabulary_in_bits(keys, tokenizer
     learned = partial(BytePairTokenizer, vocabulary=300)
     task = make(tokenizer=tokenizer or learned)
     params, extras = jax.jit(task.init)(next(keys))
-    params = params | {"vocabulary": jax.tree.map(jnp.zeros_like, params["vocabulary"])}
+    params = params | {"vocabulary": jax.tree.map(np.zeros_like, params["vocabulary"])}
     size = len(task.tokenizer.encode(VALID))
     want = size * np.log2(task.tokenizer.vocabulary) / len(VALID.encode())
     got = task.evaluate(params, extras)["valid/bits_per_byte"]
@@ -126,7 +125,7 @@ def test_a_model_that_knows_nothing_needs_its_vocabulary_in_bits(keys, tokenizer
 def test_training_lowers_the_held_out_bits_below_eight_and_gzip(task, keys):
     params, extras = jax.jit(task.init)(next(keys))
     tx = optax.adam(3e-2)
-    opt_state = tx.init(params)
+    opt_state = jax.jit(tx.init)(params)
 
     @jax.jit
     def step(params, opt_state, batch):
@@ -172,7 +171,7 @@ def test_samples_are_compiled_once_for_all_prompts(task, keys):
 
 
 def test_predict_of_no_prompts_is_empty(task, keys):
-    assert task.predict(*task.init(next(keys)), []) == []
+    assert task.predict(*jax.eval_shape(task.init, next(keys)), []) == []
 
 
 def test_the_fingerprint_changes_with_the_text_and_with_the_tokens(task):
@@ -192,7 +191,7 @@ def test_trains_on_words_that_change_their_tokens(keys):
     )
     params, extras = jax.jit(task.init)(next(keys))
     loss, _ = task.loss(params, extras, task.batch(0), next(keys))
-    assert jnp.isfinite(loss)
+    assert np.isfinite(loss)
 
 
 def test_a_text_needs_only_its_parts_and_a_fingerprint():

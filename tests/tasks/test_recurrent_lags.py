@@ -8,6 +8,7 @@ from flax import nnx
 
 from kexue_jax.algorithms.recurrent import gru_step, lstm_step, simple_step
 from kexue_jax.data.delayed import DelayedSymbol
+from kexue_jax.nn.functional import functional
 from kexue_jax.nn.recurrent import RecurrentClassifier
 from kexue_jax.tasks.recurrent_lags import RecurrentLags
 
@@ -34,11 +35,13 @@ def test_scores_are_those_of_every_lag_and_of_its_own_nets():
 
 
 def test_what_stands_before_a_sequence_is_not_read():
-    net = RecurrentClassifier(2, 3, size=4, step=gru_step, rngs=nnx.Rngs(0))
-    inputs = jax.random.normal(jax.random.key(0), (1, 5, 2))
-    kept = jnp.arange(5)[None] >= 2
-    got = net(inputs, kept)
-    np.testing.assert_allclose(got, net(inputs[:, 2:]), rtol=1e-5, atol=1e-6)
+    init, apply = functional(partial(RecurrentClassifier, 2, 3, size=4, step=gru_step))
+    params, extras = jax.jit(init)(jax.random.key(0))
+    apply = jax.jit(apply)
+    inputs = np.random.default_rng(0).normal(size=(1, 5, 2)).astype(np.float32)
+    got, _ = apply(params, extras, inputs, np.arange(5)[None] >= 2)
+    want, _ = apply(params, extras, inputs[:, 2:])
+    np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-6)
 
 
 def test_a_net_of_an_unknown_step_or_with_too_few_biases_is_refused():

@@ -33,7 +33,8 @@ def test_a_row_is_what_the_pure_step_gives_and_the_schedules():
     )
     places = jax.tree.map(lambda x: x.sharding, like)
     state = jax.jit(lambda: init_state(task, tx, 0), out_shardings=places)()
-    plain, pure = init_state(task, tx, 0), make_step(task, tx, seed=0)
+    plain = jax.jit(lambda: init_state(task, tx, 0))()
+    pure = jax.jit(make_step(task, tx, seed=0))
     for number in range(2):
         state, scores = compiled(state, placed[number])
         plain, want = pure(plain, task.batch(number))
