@@ -1,7 +1,6 @@
 import itertools
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -197,9 +196,7 @@ def test_a_block_sees_its_neighbours_the_global_and_some_drawn_blocks():
 
 
 def test_blocks_are_drawn_from_the_key_alone():
-    draw = [
-        block_sparse_mask(640, jax.random.key(i), block=32) for i in (0, 0, 1)
-    ]
+    draw = [block_sparse_mask(640, jax.random.key(i), block=32) for i in (0, 0, 1)]
     np.testing.assert_array_equal(draw[0], draw[1])
     assert (draw[0] != draw[2]).any()
 
@@ -249,9 +246,7 @@ def test_token_by_token_is_the_whole_sequence_at_once():
     whole = np.asarray(attend(q, k, v, window_mask(5, 5, window=3)))
     for t in range(5):
         mask = window_mask(1, t + 1, window=3)
-        step = np.asarray(
-            attend(q[:, t : t + 1], k[:, : t + 1], v[:, : t + 1], mask)
-        )
+        step = np.asarray(attend(q[:, t : t + 1], k[:, : t + 1], v[:, : t + 1], mask))
         np.testing.assert_allclose(step[:, 0], whole[:, t], rtol=1e-5, atol=1e-6)
 
 
