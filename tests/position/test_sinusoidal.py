@@ -74,10 +74,10 @@ def test_a_diagonal_form_splits_into_difference_and_sum():
     np.testing.assert_allclose(got, want, atol=1e-6)
 
 
-def test_a_mixed_second_difference_of_attention_is_the_form_of_its_hessian(keys):
+def test_a_mixed_second_difference_of_attention_is_the_form_of_its_hessian():
     """The post's expansion: positions meet in p_m H p_n, up to third order."""
-    inputs = jax.random.normal(next(keys), (4, 6))
-    kernels = [jax.random.normal(next(keys), (6, 6)) * 0.3 for _ in range(3)]
+    draws = np.random.default_rng(0)
+    inputs, kernels = draws.normal(size=(4, 6)), 0.3 * draws.normal(size=(3, 6, 6))
 
     def network(inputs):
         query, key, value = (inputs @ kernel for kernel in kernels)
@@ -85,20 +85,20 @@ def test_a_mixed_second_difference_of_attention_is_the_form_of_its_hessian(keys)
 
     @jax.jit
     def moved(at_m, at_n):
-        return network(inputs.at[1].add(at_m).at[3].add(at_n))
+        return network(jnp.asarray(inputs).at[1].add(at_m).at[3].add(at_n))
 
     with jax.enable_x64(True):
-        inputs = jnp.asarray(inputs, jnp.float64)
-        kernels = [jnp.asarray(kernel, jnp.float64) for kernel in kernels]
-        table = jnp.asarray(np.asarray(sinusoidal(np.arange(4), size=6)), jnp.float64)
-        zero = jnp.zeros(6)
+        table = np.float64(sinusoidal(np.arange(4), size=6))
+        zero = np.zeros(6)
         hessian = jax.jit(jax.jacfwd(jax.grad(moved), argnums=1))(zero, zero)
+        hessian = np.asarray(hessian)
         form = table[1] @ hessian @ table[3]
         errors = []
         for eps in (1e-1, 1e-2):
             p, q = eps * table[1], eps * table[3]
-            mixed = moved(p, q) - moved(p, zero) - moved(zero, q) + moved(zero, zero)
-            errors.append(abs(float(mixed - eps**2 * form)))
+            ends = (p, q), (p, zero), (zero, q), (zero, zero)
+            both, first, second, none = (float(moved(*ats)) for ats in ends)
+            errors.append(abs(both - first - second + none - eps**2 * form))
     assert errors[1] < 2e-3 * errors[0]
     assert errors[1] < 1e-2 * eps**2
 
@@ -106,4 +106,4 @@ def test_a_mixed_second_difference_of_attention_is_the_form_of_its_hessian(keys)
 @pytest.mark.parametrize("encode", [sinusoidal, sinusoidal_halves])
 def test_an_odd_size_is_refused(encode):
     with pytest.raises(ValueError, match="size 5"):
-        encode(jnp.arange(2), size=5)
+        encode(np.arange(2), size=5)
