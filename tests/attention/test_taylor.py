@@ -134,8 +134,8 @@ def test_bfloat16_under_jit_and_vmap_keeps_its_dtype():
 def test_odd_orders_and_shapes_that_disagree_are_refused():
     q, k, v = inputs()
     with pytest.raises(ValueError, match="even and at least 2, got 3"):
-        taylor_attention(q, k, v, order=3)
+        attend(q, k, v, order=3)
     with pytest.raises(ValueError, match="query, key, value"):
-        taylor_attention(q, k[:, :2], v)
+        attend(q, k[:, :2], v)
     with pytest.raises(ValueError, match="mask must broadcast"):
         attend(q, k, v, np.ones((5, 5), bool))
