@@ -2,30 +2,32 @@ import math
 from functools import partial
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy.spatial.distance import cdist
 
+from kexue_jax.algorithms import hash_search, hashing, random_projection
 from kexue_jax.algorithms.hash_search import (
     bucket_candidates,
     bucket_index,
-    exact_neighbours,
     recall,
     reranked,
-    search_signs,
-    sign_index,
 )
-from kexue_jax.algorithms.hashing import (
-    cross_polytope_codes,
-    cross_polytopes,
-    e2_codes,
-    e2_collision_probability,
-    e2_hashes,
-)
-from kexue_jax.algorithms.random_projection import (
-    gaussian_projection,
-    structured_projection,
+
+SIZES = ("input_size", "output_size")
+exact_neighbours = jax.jit(hash_search.exact_neighbours, static_argnames=("k", "kind"))
+search_signs = jax.jit(hash_search.search_signs, static_argnames=("k", "candidates"))
+sign_index = jax.jit(hash_search.sign_index)
+cross_polytopes = jax.jit(hashing.cross_polytopes, static_argnames=SIZES)
+cross_polytope_codes = jax.jit(hashing.cross_polytope_codes)
+e2_hashes = jax.jit(hashing.e2_hashes, static_argnames=(*SIZES, "width"))
+e2_codes = jax.jit(hashing.e2_codes)
+gaussian_projection, structured_projection = (
+    jax.jit(f, static_argnames=SIZES)
+    for f in (
+        random_projection.gaussian_projection,
+        random_projection.structured_projection,
+    )
 )
 
 
@@ -41,8 +43,7 @@ def clustered(count, queries, m=24, clusters=40, seed=0):
 @pytest.mark.parametrize("kind", ["cosine", "euclidean"])
 def test_exact_neighbours_are_those_of_scipys_distances(kind):
     vectors, queries = clustered(100, 6)
-    find = jax.jit(partial(exact_neighbours, k=5, kind=kind))
-    found = find(jnp.array(queries), jnp.array(vectors))
+    found = exact_neighbours(queries, vectors, k=5, kind=kind)
     want = cdist(queries, vectors, kind)
     np.testing.assert_array_equal(found.index, np.argsort(want, axis=1)[:, :5])
     np.testing.assert_allclose(
@@ -56,7 +57,7 @@ def test_exact_neighbours_are_those_of_scipys_distances(kind):
 
 
 def test_a_search_by_signs_finds_most_neighbours_and_more_with_more_bits():
-    vectors, queries = map(jnp.array, clustered(1000, 40))
+    vectors, queries = clustered(1000, 40)
 
     @partial(jax.jit, static_argnames=("make", "bits", "candidates"))
     def search(make, bits, candidates):
@@ -64,7 +65,7 @@ def test_a_search_by_signs_finds_most_neighbours_and_more_with_more_bits():
         index = sign_index(down, vectors)
         return search_signs(index, queries, k=10, candidates=candidates)
 
-    wanted = jax.jit(partial(exact_neighbours, k=10))(queries, vectors)
+    wanted = exact_neighbours(queries, vectors, k=10)
     few, many, structured = (
         search(make, bits, 30)
         for make, bits in (
@@ -83,8 +84,7 @@ def test_a_search_by_signs_finds_most_neighbours_and_more_with_more_bits():
 
 
 def buckets(vectors, queries, hashes, apply, tables, each):
-    both = jnp.concatenate([jnp.array(vectors), jnp.array(queries)])
-    codes = np.asarray(jax.jit(apply)(hashes, both))
+    codes = np.asarray(apply(hashes, np.concatenate([vectors, queries])))
     codes, asked = codes[: len(vectors)], codes[len(vectors) :]
     index = bucket_index(codes, tables=tables, hashes=each)
     return codes, asked, bucket_candidates(index, asked)
@@ -128,7 +128,7 @@ def test_steps_find_near_neighbours_as_often_as_their_probability_says():
 
     shares = []
     for codes, asked in np.asarray(
-        codes_of(jax.random.split(jax.random.key(2), 200), jnp.array(both))
+        codes_of(jax.random.split(jax.random.key(2), 200), both)
     ):
         index = bucket_index(codes, tables=tables, hashes=each)
         rows = bucket_candidates(index, asked)
@@ -137,7 +137,8 @@ def test_steps_find_near_neighbours_as_often_as_their_probability_says():
         own = found.index[:, 0] == np.arange(count)
         np.testing.assert_allclose(found.distance[own], 2.0, rtol=1e-4)
         assert (found.distance[~own] > 10.0).all()  # a bucket of strangers, or none
-    p = float(e2_collision_probability(jnp.float32(2.0), width=width))
+    share = jax.jit(partial(hashing.e2_collision_probability, width=width))
+    p = float(share(2.0))
     chance = 1.0 - (1.0 - p**each) ** tables
     assert abs(np.mean(shares) - chance) < 5.0 * np.std(shares) / math.sqrt(200)
 
@@ -150,15 +151,14 @@ def test_polytopes_find_most_neighbours_by_few_distances():
     hashes = cross_polytopes(jax.random.key(1), input_size=24, output_size=20)
     *_, rows = buckets(vectors, queries, hashes, cross_polytope_codes, 20, 1)
     found = reranked(rows, queries, vectors, k=5)
-    find = jax.jit(partial(exact_neighbours, k=5))
-    wanted = find(jnp.array(queries), jnp.array(vectors))
+    wanted = exact_neighbours(queries, vectors, k=5)
     assert recall(found.index, wanted.index) > 0.97
     assert np.mean(found.examined) < 400
 
 
 def test_zeros_duplicates_one_dimension_and_too_few():
-    vectors = jnp.array([[2.0], [0.0], [2.0], [-1.0]])
-    queries = jnp.array([[1.0], [0.0]])
+    vectors = np.float32([[2.0], [0.0], [2.0], [-1.0]])
+    queries = np.float32([[1.0], [0.0]])
     down = gaussian_projection(jax.random.key(0), input_size=1, output_size=3)
     found = search_signs(sign_index(down, vectors), queries, k=5, candidates=9)
     assert found.index.tolist() == [[0, 2, 1, 3, -1], [0, 1, 2, 3, -1]]
@@ -184,7 +184,7 @@ def test_recall_counts_what_was_wanted():
 
 
 def test_what_does_not_fit_is_refused():
-    x = jnp.ones((3, 2))
+    x = np.ones((3, 2), np.float32)
     down = gaussian_projection(jax.random.key(0), input_size=2, output_size=4)
     index = sign_index(down, x)
     with pytest.raises(ValueError, match=r"vectors must be \[C, m\], got \(2,\)"):

@@ -5,6 +5,7 @@ import jax.flatten_util
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.special
 
 from kexue_jax.algorithms.recurrent import (
     CellState,
@@ -29,7 +30,7 @@ sigmoid = jax.nn.sigmoid
 def normal(keys, shape):
     """Drawn by NumPy: nothing is compiled for each shape."""
     seed = np.asarray(jax.random.key_data(next(keys)))
-    return jnp.asarray(np.random.default_rng(seed).normal(size=shape), jnp.float32)
+    return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
 
 
 def lstm_next(cell, x, u, output):
@@ -97,22 +98,23 @@ def test_the_formulas_are_the_derivatives_in_float64():
             np.testing.assert_allclose(got, want, rtol=0, atol=1e-10)
 
 
-def test_the_gates_of_the_terms_are_shares(keys):
+def test_the_gates_of_the_terms_are_shares():
     for step in (lstm_jacobian, gru_jacobian):
-        gates = [jax.random.uniform(next(keys), (9,)) for _ in range(5)]
-        weights = {"candidate_recurrent": jnp.ones(9)}
+        gates, ones = np.random.default_rng(0).random((5, 9)), np.ones(9)
+        weights = {"candidate_recurrent": ones}
         if step is lstm_jacobian:
-            weights |= {"input_recurrent": jnp.ones(9), "forget_recurrent": jnp.ones(9)}
+            weights |= {"input_recurrent": ones, "forget_recurrent": ones}
         else:
-            weights |= {"reset_recurrent": jnp.ones(9), "update_recurrent": jnp.ones(9)}
-        terms = step(*gates[: 5 if step is lstm_jacobian else 4], **weights)
-        assert ((terms.gate >= 0) & (terms.gate <= 1)).all()
+            weights |= {"reset_recurrent": ones, "update_recurrent": ones}
+        terms = jax.jit(step)(*gates[: 5 if step is lstm_jacobian else 4], **weights)
+        gate = np.asarray(terms.gate)
+        assert ((gate >= 0) & (gate <= 1)).all()
 
 
 @pytest.mark.parametrize("hidden", [0.1, 0.5, 2.0])
 def test_the_derivative_of_a_tanh_state_is_bounded_in_its_weight(hidden):
     weight = np.linspace(-50.0, 50.0, 400001)
-    slope = np.abs(simple_jacobian(np.tanh(weight * hidden), weight))
+    slope = np.abs(jax.jit(simple_jacobian)(np.tanh(weight * hidden), weight))
     np.testing.assert_allclose(slope.max(), 0.447743 / hidden, rtol=1e-5)
     place = np.abs(weight[slope.argmax()]) * hidden
     np.testing.assert_allclose(place, 0.7717023, atol=1e-3)
@@ -124,7 +126,7 @@ def test_what_the_lstm_shows_of_a_cell_is_less_than_0_45_times_itself():
 
 
 def first(step, size):
-    state = jnp.zeros((1, size)) + 0.1 * jnp.arange(1.0, size + 1)[None]
+    state = np.float32(0.1 * np.arange(1, size + 1))[None]
     return (
         CellState(state, 0.5 * state) if step in (lstm_step, reset_last_step) else state
     )
@@ -166,45 +168,48 @@ def test_the_product_of_the_steps_is_the_derivative_over_all_of_them(
 def test_the_product_of_scalar_factors_of_an_lstm_is_another_number(keys):
     params = random_weights(keys, 4, 1)
     xs = normal(keys, (6, 2))
-    factors = step_jacobians(lstm_step, params, first(lstm_step, 1), xs)
+    each_step = jax.jit(functools.partial(step_jacobians, lstm_step))
+    factors = each_step(params, first(lstm_step, 1), xs)
     whole = functools.reduce(lambda p, f: f @ p, np.float64(factors))[0, 0]
     # With the output gate held: a step's hidden state is that gate times tanh c.
     path, (inputs, recurrent, bias) = 1.0, params
     state = first(lstm_step, 1)
     for x in xs:
-        inner = x[None] @ inputs + state.hidden @ recurrent + bias[None]
-        i, f, g, _ = (inner[0, k] for k in range(4))
-        output = state.hidden[0, 0] / jnp.tanh(state.cell[0, 0])
-        terms = lstm_jacobian(
+        inner = x[None] @ inputs + state.hidden @ recurrent + bias
+        i, f, g, _ = inner[0]
+        output = state.hidden[0, 0] / np.tanh(state.cell[0, 0])
+        terms = jax.jit(lstm_jacobian)(
             state.cell[0, 0],
             output,
-            sigmoid(i),
-            sigmoid(f),
-            jnp.tanh(g),
+            scipy.special.expit(i),
+            scipy.special.expit(f),
+            np.tanh(g),
             input_recurrent=recurrent[0, 0],
             forget_recurrent=recurrent[0, 1],
             candidate_recurrent=recurrent[0, 2],
         )
-        path *= float(terms.gate + terms.rest)
-        state = lstm_step(params, state, x[None])
+        path *= float(terms.gate) + float(terms.rest)
+        state = jax.device_get(jax.jit(lstm_step)(params, state, x[None]))
     assert abs(path - whole) > 1e-3 * abs(whole)
     assert abs(path - whole) < abs(whole)  # but of the same kind
 
 
 @pytest.mark.parametrize(("weight", "want"), [(0.9, 2.656e-5), (1.1, 13780.6)])
 def test_a_linear_net_multiplies_by_its_weight_each_step(weight, want):
-    params = Weights(jnp.zeros((1, 1)), jnp.full((1, 1), weight), jnp.zeros(1))
+    params = Weights(np.zeros((1, 1)), np.full((1, 1), weight), np.zeros(1))
     step = functools.partial(simple_step, activation=lambda x: x)
 
     def last(state):
-        return unroll(step, params, state, jnp.zeros((1, 100, 1)))[0][0, 0]
+        return unroll(step, params, state, np.zeros((1, 100, 1)))[0][0, 0]
 
-    np.testing.assert_allclose(jax.grad(last)(jnp.ones((1, 1))), want, rtol=1e-4)
+    slope = jax.jit(jax.grad(last))(np.ones((1, 1)))
+    np.testing.assert_allclose(slope, want, rtol=1e-4)
 
 
 def test_a_relu_net_with_positive_inputs_explodes_unless_its_weight_is_clipped():
     step = functools.partial(simple_step, activation=jax.nn.relu)
 
+    @jax.jit
     def slope(weight):
         params = Weights(jnp.ones((1, 1)), jnp.full((1, 1), weight), jnp.zeros(1))
 
@@ -219,14 +224,14 @@ def test_a_relu_net_with_positive_inputs_explodes_unless_its_weight_is_clipped()
 
 @pytest.mark.parametrize(("bias", "want"), [(1.0, 2.5e-14), (5.0, 0.511)])
 def test_an_lstm_forgets_by_the_bias_of_its_gate_alone(bias, want):
-    inputs = jnp.ones((1, 4)).at[:, 1].set(0.0)
-    params = Weights(inputs, jnp.zeros((1, 4)), jnp.array([0.0, bias, 0.0, 0.0]))
+    inputs = np.array([[1.0, 0.0, 1.0, 1.0]])
+    params = Weights(inputs, np.zeros((1, 4)), np.array([0.0, bias, 0.0, 0.0]))
 
     def last(cell):
         state = CellState(cell, jnp.zeros((1, 1)))
         return unroll(lstm_step, params, state, jnp.ones((1, 100, 1)))[0].cell[0, 0]
 
-    got = jax.grad(last)(jnp.ones((1, 1)))[0, 0]
+    got = np.asarray(jax.jit(jax.grad(last))(np.ones((1, 1))))[0, 0]
     np.testing.assert_allclose(got, (1 / (1 + np.exp(-bias))) ** 100, rtol=1e-4)
     np.testing.assert_allclose(got, want, rtol=2e-2)
 
@@ -236,6 +241,6 @@ def test_inputs_of_another_rank_are_refused(keys):
         step_jacobians(
             gru_step,
             random_weights(keys, 3, 1),
-            jnp.zeros((1, 1)),
-            jnp.zeros((1, 6, 2)),
+            np.zeros((1, 1)),
+            np.zeros((1, 6, 2)),
         )

@@ -8,8 +8,9 @@ from sklearn.decomposition import PCA
 
 from kexue_jax.algorithms import whitening
 from kexue_jax.algorithms.directions import directions
-from kexue_jax.algorithms.whitening import apply, covariance, empty_moments, fit, update
+from kexue_jax.algorithms.whitening import covariance, empty_moments, fit, update
 
+apply, merge = jax.jit(whitening.apply), jax.jit(whitening.merge)
 ROWS, SIZE = 50, 6
 
 
@@ -20,11 +21,14 @@ def rows(offset=0.0, seed=0):
     return draws.normal(size=(ROWS, SIZE)) @ mix + draws.normal(size=SIZE) + offset
 
 
+@partial(jax.jit, static_argnames=("dtype", "block"))
 def seen(x, weight=None, dtype=jnp.float64, block=16):
-    weight = None if weight is None else jnp.asarray(weight)
-    return update(
-        empty_moments(x.shape[-1], dtype), jnp.asarray(x), weight, block=block
-    )
+    return update(empty_moments(x.shape[-1], dtype), x, weight, block=block)
+
+
+@partial(jax.jit, static_argnames=("k", "ddof", "dtype", "block"))
+def fitted_on(x, k=None, *, dtype=jnp.float64, block=16, **options):
+    return fit(seen(x, dtype=dtype, block=block), k, **options)
 
 
 def cosines(y):
@@ -35,21 +39,21 @@ def cosines(y):
 def whitened(x, k=None, **options):
     """Fitted on and applied to the same rows, in float64."""
     with jax.enable_x64(True):
-        fitted = jax.jit(lambda x: fit(seen(x), k, **options))(jnp.asarray(x))
-        return fitted, np.asarray(apply(fitted, jnp.asarray(x)))
+        fitted = fitted_on(x, k, **options)
+        return fitted, np.asarray(apply(fitted, x))
 
 
 def test_moments_are_those_of_numpy_however_the_rows_come():
     x = rows()
     with jax.enable_x64(True):
-        at_once = jax.jit(partial(seen, block=ROWS))(x)
-        blocks = jax.jit(partial(seen, block=7))(x)
-        parts = empty_moments(SIZE, jnp.float64)
+        at_once = seen(x, block=ROWS)
+        blocks = seen(x, block=7)
+        parts = seen(x[:0])
         for part in (x[:1], x[1:20], x[20:20], x[20:]):
-            parts = update(parts, jnp.asarray(part))
-        both = jax.jit(whitening.merge)(seen(x[:13]), seen(x[13:]))
-        leading = jax.jit(seen)(x.reshape(5, 10, SIZE)[:, ::-1])
-        unbiased = covariance(at_once, ddof=1)
+            parts = jax.jit(update)(parts, part)
+        both = merge(seen(x[:13]), seen(x[13:]))
+        leading = seen(x.reshape(5, 10, SIZE)[:, ::-1])
+        unbiased = jax.jit(partial(covariance, ddof=1))(at_once)
     for found in (at_once, blocks, parts, both, leading):
         assert float(found.weight) == ROWS
         np.testing.assert_allclose(found.mean, x.mean(0), rtol=1e-12)
@@ -71,7 +75,7 @@ def test_the_streaming_recursion_of_the_post_ends_at_the_same_moments():
         mean = n / (n + 1) * mean + one / (n + 1)
         spread = second - np.outer(mean, mean)
     with jax.enable_x64(True):
-        found = jax.jit(seen)(x)
+        found = seen(x)
     np.testing.assert_allclose(found.mean, mean, rtol=1e-10)
     np.testing.assert_allclose(
         np.asarray(found.scatter) / ROWS, spread, rtol=1e-10, atol=1e-10
@@ -83,10 +87,10 @@ def test_weights_repeat_rows_and_rows_without_weight_are_not_read():
     weight = np.random.default_rng(1).integers(0, 3, ROWS)
     hidden = np.where(weight[:, None] > 0, x, np.nan)
     with jax.enable_x64(True):
-        found = jax.jit(seen)(hidden, weight)
-        want = jax.jit(seen)(np.repeat(x, weight, axis=0))
-        masked = jax.jit(seen)(hidden, weight > 0)
-        same = jax.jit(seen)(x[weight > 0])
+        found = seen(hidden, weight)
+        want = seen(np.repeat(x, weight, axis=0))
+        masked = seen(hidden, weight > 0)
+        same = seen(x[weight > 0])
     for a, b in ((found, want), (masked, same)):
         for one, other in zip(a, b, strict=True):
             np.testing.assert_allclose(one, other, rtol=1e-12, atol=1e-12)
@@ -97,13 +101,14 @@ def test_moments_of_all_devices_are_those_of_all_rows():
     keep = np.arange(8)[:, None] != 3  # a device without rows
     keep = np.broadcast_to(keep, (8, 6))
     with jax.enable_x64(True):
-        want = jax.jit(seen)(x, keep)
+        want = seen(x, keep)
 
         def own(x, keep):
             return whitening.merge_over(seen(x, keep), "data")
 
         mapped = jax.pmap(own, axis_name="data")(x, keep)
-        found = jax.vmap(own, axis_name="data")(x, keep)
+        found = jax.jit(jax.vmap(own, axis_name="data"))(x, keep)
+    mapped, found = jax.device_get((mapped, found))
     for device in (0, 3, 7):
         for one, other, third in zip(mapped, found, want, strict=True):
             np.testing.assert_allclose(one[device], third, rtol=1e-12, atol=1e-11)
@@ -145,8 +150,8 @@ def test_cosines_do_not_change_with_an_affine_map_the_order_or_ddof():
     np.testing.assert_allclose(cosines(whitened(moved)[1]), want, atol=1e-10)
     np.testing.assert_allclose(cosines(whitened(x, ddof=1)[1]), want, atol=1e-12)
     with jax.enable_x64(True):
-        fitted = fit(jax.jit(seen)(x[order]))
-        single = jnp.stack([apply(fitted, jnp.asarray(one)) for one in x[:3]])
+        fitted = fitted_on(x[order])
+        single = np.stack([apply(fitted, one) for one in x[:3]])
     np.testing.assert_allclose(single, whitened(x)[1][:3], rtol=1e-9, atol=1e-11)
 
 
@@ -178,12 +183,12 @@ def test_components_without_variance_are_zeros_and_counted(dtype):
     few = np.repeat(draws.normal(size=(4, 20)), 3, axis=0)
     for x in (flat, few):
         with jax.enable_x64(dtype == jnp.float64):
-            x = jnp.asarray(x, dtype)
-            fitted = fit(seen(x, dtype=dtype))
+            x = x.astype(dtype)
+            fitted = fitted_on(x, dtype=dtype)
             y = apply(fitted, x)
         assert fitted.kernel.dtype == y.dtype == dtype
         assert fitted.rank == 3
-        assert not fitted.kernel[:, 3:].any()
+        assert not np.asarray(fitted.kernel)[:, 3:].any()
         spread = np.cov(np.asarray(y, np.float64)[:, :3].T, ddof=0)
         np.testing.assert_allclose(spread, np.eye(3), atol=1e-4)
 
@@ -192,39 +197,38 @@ def test_components_without_variance_are_zeros_and_counted(dtype):
 def test_what_rounding_makes_of_0_is_below_the_tolerance(size):
     draws = np.random.default_rng(4)
     x = draws.normal(size=(4 * size, size // 2)) @ draws.normal(size=(size // 2, size))
-    fitted = jax.jit(lambda x: fit(seen(x, dtype=jnp.float32, block=100)))(
-        jnp.asarray(x + 3.0, jnp.float32)
-    )
+    x = (x + 3.0).astype(np.float32)
+    fitted = fitted_on(x, dtype=jnp.float32, block=100)
     assert fitted.rank == size // 2
 
 
 def test_one_row_or_none_gives_zeros_and_no_nan():
+    def total(x, fitted):
+        return jnp.sum(directions(apply(fitted, x)))
+
     for count in (0, 1):
-        moments = update(empty_moments(3), jnp.ones((count, 3)))
-        fitted = fit(moments, 2)
+        moments = seen(np.ones((count, 3), np.float32), dtype=jnp.float32)
+        fitted = jax.jit(fit, static_argnames="k")(moments, k=2)
         assert fitted.rank == 0
-        assert not fitted.kernel.any()
-        assert not covariance(moments, ddof=1).any()
-
-        def total(x, fitted=fitted):
-            return jnp.sum(directions(apply(fitted, x)))
-
-        value, slope = jax.value_and_grad(total)(jnp.ones((2, 3)))
+        assert not np.asarray(fitted.kernel).any()
+        spread = jax.jit(partial(covariance, ddof=1))(moments)
+        assert not np.asarray(spread).any()
+        value, slope = jax.jit(jax.value_and_grad(total))(np.ones((2, 3)), fitted)
         assert value == 0.0
-        assert not slope.any()
+        assert not np.asarray(slope).any()
 
 
 def test_gradients_pass_through_apply_and_not_through_fit():
-    x = jnp.asarray(rows(), jnp.float32)
+    x = rows().astype(np.float32)
 
-    def total(fitted_on, applied_to):
-        moments = seen(fitted_on, dtype=jnp.float32)
-        return jnp.sum(jnp.square(apply(fit(moments), applied_to)[:1]))
+    def total(seen_before, applied_to):
+        fitted = fitted_on(seen_before, dtype=jnp.float32)
+        return jnp.sum(jnp.square(apply(fitted, applied_to)[:1]))
 
     fixed, moved = jax.jit(jax.grad(total, (0, 1)))(x, x)
-    assert not fixed.any()
-    assert moved[0].any()
-    narrow = apply(fit(seen(x, dtype=jnp.float32)), x.astype(jnp.bfloat16))
+    assert not np.asarray(fixed).any()
+    assert np.asarray(moved)[0].any()
+    narrow = apply(fitted_on(x, dtype=jnp.float32), x.astype(jnp.bfloat16))
     assert narrow.dtype == jnp.float32
 
 
@@ -233,14 +237,14 @@ def test_what_does_not_fit_is_refused():
     with pytest.raises(ValueError, match="size must be at least 1, got 0"):
         empty_moments(0)
     with pytest.raises(ValueError, match=r"x must be \[..., 3\] as the moments are"):
-        update(moments, jnp.ones((2, 4)))
+        update(moments, np.ones((2, 4)))
     with pytest.raises(ValueError, match=r"weight must be \(2,\) as x is, got \(3,\)"):
-        update(moments, jnp.ones((2, 3)), jnp.ones(3))
+        update(moments, np.ones((2, 3)), np.ones(3))
     with pytest.raises(ValueError, match="block must be at least 1, got 0"):
-        update(moments, jnp.ones((2, 3)), block=0)
+        update(moments, np.ones((2, 3)), block=0)
     with pytest.raises(ValueError, match="k must be from 1 to 3, got 4"):
         fit(moments, 4)
     with pytest.raises(ValueError, match="p and q must be moments of vectors of one"):
-        whitening.merge(moments, empty_moments(2))
+        merge(moments, empty_moments(2))
     with pytest.raises(ValueError, match=r"x must be \[..., 3\] as the whitening is"):
-        apply(fit(moments), jnp.ones(4))
+        apply(jax.jit(fit)(moments), np.ones(4))

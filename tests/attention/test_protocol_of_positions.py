@@ -59,13 +59,14 @@ every = pytest.mark.parametrize(
 )
 
 
-def inputs(keys, t=4, s=4):
-    return [jax.random.normal(next(keys), (2, n, 2, 4)) for n in (t, s, s)]
+def inputs(t=4, s=4):
+    draws = np.random.default_rng(0)
+    return [draws.normal(size=(2, n, 2, 4)).astype(np.float32) for n in (t, s, s)]
 
 
 @every
-def test_a_query_without_keys_gets_zeros_and_zero_gradients(keys, attend):
-    mask = jnp.ones((2, 1, 4, 4), bool).at[:, :, 1].set(False)
+def test_a_query_without_keys_gets_zeros_and_zero_gradients(attend):
+    mask = np.broadcast_to(np.arange(4)[:, None] != 1, (2, 1, 4, 4))
 
     @jax.jit
     def run(*arrays):
@@ -73,62 +74,63 @@ def test_a_query_without_keys_gets_zeros_and_zero_gradients(keys, attend):
         at_empty = jnp.zeros_like(out).at[:, 1].set(1.0)
         return out, pull(at_empty), pull(jnp.ones_like(out))
 
-    out, none, some = run(*inputs(keys))
+    out, none, some = jax.device_get(run(*inputs()))
     assert not out[:, 1].any()
     assert out[:, 0].any()
     assert not any(g.any() for g in none)
-    assert all(jnp.isfinite(g).all() for g in some)
+    assert all(np.isfinite(g).all() for g in some)
 
 
 @every
-def test_causality_and_mask_are_both_honoured(keys, attend):
-    q, k, v = inputs(keys)
-    mask = np.array(jax.random.bernoulli(next(keys), 0.7, (2, 2, 4, 4)))
+def test_causality_and_mask_are_both_honoured(attend):
+    q, k, v = inputs()
+    mask = np.random.default_rng(1).random((2, 2, 4, 4)) < 0.7
     causal = jax.jit(functools.partial(attend, is_causal=True))
     want = jax.jit(attend)(q, k, v, mask & np.tri(4, dtype=bool))
     np.testing.assert_allclose(causal(q, k, v, mask), want, rtol=1e-6)
     kept = np.ones((2, 2, 4, 4), bool)
-    later = causal(q, k.at[:, 2:].set(50.0), v.at[:, 2:].set(50.0), kept)
-    before = causal(q, k, v, kept)
+    before = np.asarray(causal(q, k, v, kept))
+    k[:, 2:] = v[:, 2:] = 50.0
+    later = np.asarray(causal(q, k, v, kept))
     np.testing.assert_allclose(later[:, :2], before[:, :2], rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.slow
 @every
-def test_jit_vmap_and_bfloat16_leave_it_what_it_is(keys, attend):
-    q, k, v = inputs(keys)
+def test_jit_vmap_and_bfloat16_leave_it_what_it_is(attend):
+    q, k, v = inputs()
     one = jax.jit(functools.partial(attend, is_causal=True))
     want = one(q, k, v)
-    stacked = (jnp.stack([x, x + 1.0]) for x in (q, k, v))
-    got = jax.jit(jax.vmap(one))(*stacked)
+    stacked = (np.stack([x, x + 1.0]) for x in (q, k, v))
+    got = np.asarray(jax.jit(jax.vmap(one))(*stacked))
     np.testing.assert_allclose(got[0], want, rtol=1e-4, atol=1e-5)
     small = one(*(x.astype(jnp.bfloat16) for x in (q, k, v)))
     assert small.dtype == jnp.bfloat16
-    np.testing.assert_allclose(small.astype(jnp.float32), want, atol=5e-2, rtol=5e-2)
+    np.testing.assert_allclose(np.float32(small), want, atol=5e-2, rtol=5e-2)
 
 
 @every
-def test_one_token_sees_itself(keys, attend):
-    q, k, v = inputs(keys, 1, 1)
+def test_one_token_sees_itself(attend):
+    q, k, v = inputs(1, 1)
     got = jax.jit(functools.partial(attend, is_causal=True))(q, k, v)
     shift = tables(5, 4)[2] if "shaw" in str(attend) else np.zeros(4)
     np.testing.assert_allclose(got, v + shift[None, None, None], rtol=1e-5)
 
 
 @every
-def test_the_last_query_stands_at_the_last_key(keys, attend):
-    q, k, v = inputs(keys)
+def test_the_last_query_stands_at_the_last_key(attend):
+    q, k, v = inputs()
     if attend is transformer_xl_attention:
         pytest.skip("its rows depend on the lengths; see its own test")
     causal = jax.jit(functools.partial(attend, is_causal=True))
-    want, got = causal(q, k, v), causal(q[:, 2:], k, v)
+    want, got = np.asarray(causal(q, k, v)), causal(q[:, 2:], k, v)
     np.testing.assert_allclose(got, want[:, 2:], rtol=1e-5, atol=1e-6)
 
 
 @every
-def test_disagreeing_shapes_and_masks_are_refused(keys, attend):
-    q, k, v = inputs(keys)
+def test_disagreeing_shapes_and_masks_are_refused(attend):
+    q, k, v = inputs()
     with pytest.raises(ValueError, match="query, key, value"):
-        attend(q, k[:1], v)
+        jax.eval_shape(attend, q, k[:1], v)
     with pytest.raises(ValueError, match="mask must"):
-        attend(q, k, v, jnp.ones((4, 4), bool))
+        jax.eval_shape(attend, q, k, v, np.ones((4, 4), bool))

@@ -1,7 +1,6 @@
 import functools
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -17,8 +16,9 @@ rectified = jax.jit(rectified_rotary_attention, static_argnames=STATIC[:2] + STA
 leaky = jax.jit(leaky_rectified_rotary_attention, static_argnames=STATIC)
 
 
-def inputs(keys, t=9, s=9):
-    return [jax.random.normal(next(keys), (2, n, 2, 8)) for n in (t, s, s)]
+def inputs(t=9, s=9):
+    draws = np.random.default_rng(0)
+    return [draws.normal(size=(2, n, 2, 8)).astype(np.float32) for n in (t, s, s)]
 
 
 def turned(vector, place, base):
@@ -46,9 +46,9 @@ def slow(query, key, value, distance, is_causal, base=10.0):
 
 @pytest.mark.parametrize("is_causal", [True, False])
 @pytest.mark.parametrize(("t", "s"), [(6, 6), (2, 6)])
-def test_every_pair_is_rotated_by_its_rectified_distance(keys, is_causal, t, s):
+def test_every_pair_is_rotated_by_its_rectified_distance(is_causal, t, s):
     rotate = functools.partial(rotary, base=10.0)
-    q, k, v = inputs(keys, t, s)
+    q, k, v = inputs(t, s)
     got = rectified(q, k, v, is_causal=is_causal, window=3, rotate=rotate)
     want = slow(q, k, v, lambda d: min(d, 3), is_causal)
     np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-5)
@@ -59,17 +59,22 @@ def test_every_pair_is_rotated_by_its_rectified_distance(keys, is_causal, t, s):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("rotate", [rotary, rotary_halves])
-def test_a_window_as_long_as_the_input_changes_nothing(keys, rotate):
-    q, k, v = inputs(keys)
+def test_a_window_as_long_as_the_input_changes_nothing(rotate):
+    q, k, v = inputs()
     got = rectified(q, k, v, window=9, rotate=rotate)
-    want = softmax_attention(rotate(q, jnp.arange(9)), rotate(k, jnp.arange(9)), v)
+
+    @jax.jit
+    def plain(q, k, v, places):
+        return softmax_attention(rotate(q, places), rotate(k, places), v)
+
+    want = plain(q, k, v, np.arange(9))
     np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-5)
     shorter = rectified(q, k, v, window=2, rotate=rotate)
-    assert jnp.abs(shorter - want).max() > 1e-3
+    assert np.abs(np.asarray(shorter) - np.asarray(want)).max() > 1e-3
 
 
-def test_leaky_lies_between_rotary_and_rectified(keys):
-    q, k, v = inputs(keys)
+def test_leaky_lies_between_rotary_and_rectified():
+    q, k, v = inputs()
     slow_one = functools.partial(leaky, q, k, v, is_causal=True, window=3)
     want = rectified(q, k, v, is_causal=True, window=9, rotate=rotary)
     got = slow_one(factor=1.0, rotate=rotary)
@@ -86,17 +91,17 @@ def test_leaky_lies_between_rotary_and_rectified(keys):
         functools.partial(leaky, window=3, factor=2.0, rotate=rotary),
     ],
 )
-def test_decoding_token_by_token_equals_the_full_matrix(keys, attend):
-    q, k, v = inputs(keys)
-    want = attend(q, k, v, is_causal=True)
+def test_decoding_token_by_token_equals_the_full_matrix(attend):
+    q, k, v = inputs()
+    want = np.asarray(attend(q, k, v, is_causal=True))
     for t in (0, 3, 8):
         new = slice(t, t + 1)
         got = attend(q[:, new], k[:, : t + 1], v[:, : t + 1], is_causal=True)
         np.testing.assert_allclose(got, want[:, new], rtol=1e-4, atol=1e-5)
 
 
-def test_numbers_out_of_range_are_refused(keys):
-    q, k, v = inputs(keys)
+def test_numbers_out_of_range_are_refused():
+    q, k, v = inputs()
     with pytest.raises(ValueError, match="window must be at least 1, got 0"):
         rectified_rotary_attention(q, k, v, window=0, rotate=rotary)
     with pytest.raises(ValueError, match="factor must be at least 1, got 0"):

@@ -1,3 +1,5 @@
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,35 +10,47 @@ from kexue_jax.position.recursive import flow, recursive, rotation
 from kexue_jax.position.sinusoidal import sinusoidal
 
 
+@functools.partial(jax.jit, static_argnames=("length", "steps"))
+def turned(frequencies, initial, **options):
+    return flow(rotation(frequencies), initial, **options)
+
+
 def test_each_position_is_made_from_the_one_before():
-    matrix = jnp.array([[0.5, 1.0], [-1.0, 0.5]])
-    got = recursive(lambda p: jnp.tanh(matrix @ p), jnp.array([1.0, 0.0]), length=4)
+    matrix = np.float32([[0.5, 1.0], [-1.0, 0.5]])
+
+    @jax.jit
+    def made(initial):
+        return recursive(lambda p: jnp.tanh(matrix @ p), initial, length=4)
+
+    got = made(np.float32([1.0, 0.0]))
     want = [np.array([1.0, 0.0])]
     for _ in range(3):
-        want.append(np.tanh(np.asarray(matrix, np.float64) @ want[-1]))
+        want.append(np.tanh(np.float64(matrix) @ want[-1]))
     np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-6)
 
 
 def test_the_flow_of_a_rotation_is_the_sinusoid():
-    frequencies = jnp.asarray(rotary_frequencies(6, base=50.0), jnp.float32)
-    initial = jnp.array([0.0, 1.0] * 3)
-    got = flow(rotation(frequencies), initial, length=40, steps=16)
-    want = sinusoidal(np.arange(40), size=6, base=50.0)
+    frequencies = np.float32(rotary_frequencies(6, base=50.0))
+    initial = np.float32([0.0, 1.0] * 3)
+    got = turned(frequencies, initial, length=40, steps=16)
+    want = jax.jit(lambda: sinusoidal(np.arange(40), size=6, base=50.0))()
     np.testing.assert_allclose(got, want, atol=2e-5)
 
 
 def test_the_error_falls_with_the_fourth_power_of_the_steps():
-    field, initial = rotation(jnp.ones(1)), jnp.array([0.0, 1.0])
-    want = sinusoidal(np.arange(10), size=2)
-    errors = [
-        jnp.abs(flow(field, initial, length=10, steps=steps) - want).max()
-        for steps in (1, 2)
-    ]
+    frequencies, initial = np.ones(1, np.float32), np.float32([0.0, 1.0])
+    want = np.asarray(jax.jit(lambda: sinusoidal(np.arange(10), size=2))())
+    made = (turned(frequencies, initial, length=10, steps=steps) for steps in (1, 2))
+    errors = [np.abs(np.asarray(table) - want).max() for table in made]
     assert errors[0] / 30 < errors[1] < errors[0] / 10
 
 
 def test_the_field_is_told_the_time():
-    got = flow(lambda t, p: 3.0 * t**2 + 0.0 * p, jnp.zeros((2, 1)), length=4)
+    @jax.jit
+    def made(initial):
+        return flow(lambda t, p: 3.0 * t**2 + 0.0 * p, initial, length=4)
+
+    got = np.asarray(made(np.zeros((2, 1), np.float32)))
     assert got.shape == (2, 4, 1)
     np.testing.assert_allclose(got[0, :, 0], np.arange(4.0) ** 3, rtol=1e-5)
 
