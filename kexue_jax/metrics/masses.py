@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
+from jax.typing import ArrayLike
 
 LEAST = 1e-4  # by how much sums may always differ, as a share
 
@@ -14,17 +15,23 @@ def _share(p, q) -> float:
 
 
 def check_masses(
-    cost: jax.Array, p: jax.Array, q: jax.Array, *, of_one_sum: bool = True
-) -> None:
+    cost: ArrayLike, p: ArrayLike, q: ArrayLike, *, of_one_sum: bool = True
+) -> list[jax.Array]:
     """Refuses shapes and dtypes that do not fit, and masses where they are known.
 
     Args:
       cost, p, q: ``[..., M, N]``, ``[..., M]`` and ``[..., N]``.
       of_one_sum: whether the sums must be the same, to 1e-4 or what the dtype rounds.
 
+    Returns:
+      The same three as jax arrays.
+
     Raises:
       ValueError: it names the argument. Masses that are traced are not looked at.
     """
+    # Before they are jax arrays: within a compiled function all of those are traced.
+    given = (cost, p, q)
+    cost, p, q = (x if isinstance(x, jax.Array) else np.asarray(x) for x in given)
     if cost.ndim < 2 or p.shape != cost.shape[:-1]:
         raise ValueError(
             f"cost and p must be [..., M, N] and [..., M], got {cost.shape}, {p.shape}"
@@ -36,8 +43,9 @@ def check_masses(
     for name, x in (("cost", cost), ("p", p), ("q", q)):
         if not jnp.issubdtype(x.dtype, jnp.floating):
             raise ValueError(f"{name} must be floating, got {x.dtype}")
+    made = [jnp.asarray(x) for x in (cost, p, q)]
     if isinstance(p, Tracer) or isinstance(q, Tracer):
-        return
+        return made
     known = [np.asarray(x, np.float64) for x in (p, q)]
     for name, x in zip(("p", "q"), known, strict=True):
         if np.min(x, initial=0.0) < 0.0:
@@ -49,6 +57,7 @@ def check_masses(
         raise ValueError(
             f"p and q must have the same sums, got {sums[0]} and {sums[1]}"
         )
+    return made
 
 
 def of_one_sum(p: jax.Array, q: jax.Array, kind: jnp.dtype) -> list[jax.Array]:

@@ -242,10 +242,9 @@ def sinkhorn(
     >>> sinkhorn(cost, half, half, epsilon=0.1).plan.round(3).tolist()
     [[0.5, 0.0], [0.0, 0.5]]
     """
-    cost, p, q = (jnp.asarray(x) for x in (cost, p, q))
     infinite = float("inf")
     balanced = row_penalty is None and column_penalty is None
-    check_masses(cost, p, q, of_one_sum=balanced)
+    cost, p, q = check_masses(cost, p, q, of_one_sum=balanced)
     for name, number in (
         ("epsilon", epsilon if isinstance(epsilon, int | float) else 1.0),
         ("row_penalty", 1.0 if row_penalty is None else row_penalty),

@@ -164,8 +164,7 @@ def optimal_transport(
     >>> optimal_transport(cost, jnp.array([0.5, 0.5]), q).plan.round(3).tolist()
     [[0.25, 0.25], [0.5, 0.0]]
     """
-    cost, p, q = (jnp.asarray(x) for x in (cost, p, q))
-    check_masses(cost, p, q)
+    cost, p, q = check_masses(cost, p, q)
     if implementation not in (None, "host", "xla"):
         raise ValueError(
             f"implementation must be host, xla or None, got {implementation!r}"

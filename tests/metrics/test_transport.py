@@ -86,9 +86,10 @@ def test_masses_of_other_sums_are_refused_or_nan():
         assert all(np.isnan(x).all() for x in found)
 
 
-def test_masses_that_a_compiled_function_closes_over_are_looked_at():
+@pytest.mark.parametrize("kind", [np.asarray, jax.device_put])
+def test_masses_that_a_compiled_function_closes_over_are_looked_at(kind):
     cost, p, q = problems()
-    p, q, wrong = jax.device_put((p, q, -p))
+    p, q, wrong = kind(p), kind(q), kind(-p)
     closed = jax.jit(lambda c: optimal_transport(c, p, q, implementation="host").cost)
     assert np.isfinite(closed(cost)).all()
     with pytest.raises(ValueError, match="p must not be negative"):
