@@ -1,12 +1,12 @@
 """Configs: found, laid over the defaults of the loop, overridden, compared."""
 
 import dataclasses
-import importlib.util
 import inspect
 import json
 from collections.abc import Mapping
+from importlib.machinery import SourceFileLoader
 from pathlib import Path
-from types import ModuleType
+from types import CodeType, ModuleType
 from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
@@ -100,12 +100,19 @@ def _lay_under(config: ConfigDict, under: ConfigDict) -> ConfigDict:
     return config
 
 
+class _Anew(SourceFileLoader):
+    """Reads source alone: kept bytecode is stale by seconds and by size only."""
+
+    def get_code(self, fullname: str) -> CodeType:
+        return self.source_to_code(self.get_data(self.path), self.path)
+
+
 def _load_module(path: Path) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(f"config_{path.stem}", path)
-    if spec is None or spec.loader is None:
+    if path.suffix != ".py":
         raise ConfigError(f"--config: {path} is no Python file")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = ModuleType(f"config_{path.stem}")
+    module.__file__ = str(path)
+    _Anew(module.__name__, module.__file__).exec_module(module)
     return module
 
 
