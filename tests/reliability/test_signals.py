@@ -43,7 +43,8 @@ def test_sigterm_saves_the_step_and_the_run_goes_on_bit_for_bit(
     assert harness.whole(folder)
     assert f"stopped at step {int(folder.name)};" in process.text
     made = harness.examples_by_step(marks)
-    assert 0 <= len(made) - int(folder.name) <= 4  # the batches made ahead
+    # Four are made ahead, and one may be in the hand of the step that was not made.
+    assert 0 <= len(made) - int(folder.name) <= 4 + 1
     figure(f"{phase} {seconds:.1f} s")
     harness.here(workdir)
     assert harness.result(workdir) == harness.result(clean())
