@@ -1,6 +1,20 @@
 """Optax transforms, usable without the rest of the house."""
 
 from kexue_jax.optim.averaging import average_weights
+from kexue_jax.optim.clipping import (
+    clip_by_loss_change,
+    scale_by_l0l1,
+    smooth_clip_by_global_norm,
+    smooth_clip_by_norm,
+)
 from kexue_jax.optim.surgery import sum_gradients, sum_unit_gradients
 
-__all__ = ["average_weights", "sum_gradients", "sum_unit_gradients"]
+__all__ = [
+    "average_weights",
+    "clip_by_loss_change",
+    "scale_by_l0l1",
+    "smooth_clip_by_global_norm",
+    "smooth_clip_by_norm",
+    "sum_gradients",
+    "sum_unit_gradients",
+]

@@ -1,0 +1,310 @@
+"""What every exported transform keeps to, found by name; see `ARGUMENTS` to add one.
+
+Transforms of many objectives are told apart by their module: they meet gradients with a
+leading axis K and a loss of shape ``[K]``.
+"""
+
+import functools
+import inspect
+import warnings
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from kexue_jax import optim
+
+STEPS, OBJECTIVES = 3, 3
+# What a transform is made with, beside its defaults, when it needs or deserves more.
+ARGUMENTS = {
+    "scale_by_l0l1": dict(l0=1.0, l1=2.0),
+}
+# The update of an element depends on other elements of its leaf.
+WHOLE_LEAVES = {"clip_by_loss_change", "smooth_clip_by_norm"}
+# Keep a copy of the weights that is float32 at least, and let pass what is no float.
+WIDE, ANY_DTYPE = {"average_weights"}, {"average_weights"}
+# Built by optax.inject_hyperparams; left out are those that look at a traced number.
+NOT_INJECTED = {"average_weights"}
+
+
+def is_factory(make):
+    annotation = inspect.signature(make).return_annotation
+    return annotation in (
+        optax.GradientTransformation,
+        optax.GradientTransformationExtraArgs,
+    )
+
+
+def is_surgery(make):
+    module = make.__module__.removeprefix("kexue_jax.optim.")
+    return module.startswith(("surgery", "objectives"))
+
+
+EXPORTS = {name: getattr(optim, name) for name in optim.__all__}
+FACTORIES = {name: make for name, make in EXPORTS.items() if is_factory(make)}
+SURGERY = sorted(name for name, make in FACTORIES.items() if is_surgery(make))
+SINGLE = sorted(FACTORIES.keys() - set(SURGERY))
+RATED = [
+    n for n in SINGLE if "learning_rate" in inspect.signature(EXPORTS[n]).parameters
+]
+every = pytest.mark.parametrize("name", [*SINGLE, *SURGERY])
+single = pytest.mark.parametrize("name", SINGLE)
+
+
+def arguments(name):
+    rate = dict(learning_rate=0.01) if name in RATED else {}
+    return rate | ARGUMENTS.get(name, {})
+
+
+def transform(name, **more):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        return optax.with_extra_args_support(FACTORIES[name](**arguments(name) | more))
+
+
+def weights(dtype=np.float32):
+    """Leaves of every rank, one scalar, one without elements, and one that is None."""
+    draws = np.random.default_rng(0)
+    shapes = {"kernel": (3, 4), "bias": (4,), "scale": (), "empty": (0, 4)}
+    leaves = {n: draws.normal(size=s).astype(dtype) for n, s in shapes.items()}
+    return {"block": leaves, "none": None}
+
+
+def gradients(name, steps=STEPS, dtype=np.float32):
+    draws = np.random.default_rng(1)
+    lead = (steps, OBJECTIVES) if name in SURGERY else (steps,)
+    return jax.tree.map(
+        lambda p: draws.normal(size=lead + np.shape(p)).astype(dtype), weights()
+    )
+
+
+def offer(name, grads):
+    """The extra arguments of the loop, and one that nobody knows."""
+    value = np.arange(1, 1 + OBJECTIVES, dtype=np.float32)
+    value = value if name in SURGERY else np.float32(1.5)
+    return dict(value=value, grad=grads, value_fn=lambda p: value, unexpected=3)
+
+
+def abstract(tree, dtype=None):
+    return jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct(np.shape(x), dtype or x.dtype), tree
+    )
+
+
+def one_update(name, tx, params, grads):
+    """Shapes of the state before an update, of the update and of the state after."""
+    before = jax.eval_shape(tx.init, params)
+    after = jax.eval_shape(
+        lambda g, s, p: tx.update(g, s, p, **offer(name, g)), grads, before, params
+    )
+    return before, *after
+
+
+def first(name, dtype=None):
+    return jax.tree.map(
+        lambda g: jax.ShapeDtypeStruct(g.shape[1:], dtype or g.dtype), gradients(name)
+    )
+
+
+def kinds(tree):
+    return jax.tree.map(lambda x: (x.shape, x.dtype, x.weak_type), tree)
+
+
+def like_params(tx, state):
+    """The leaves of a state that are shaped like params."""
+    found = []
+    optax.tree.map_params(tx, found.append, state)
+    return found
+
+
+def test_every_export_is_a_transform_that_can_be_made_or_says_so():
+    assert SINGLE
+    assert SURGERY
+    for name, make in FACTORIES.items():
+        needed = {
+            key
+            for key, parameter in inspect.signature(make).parameters.items()
+            if parameter.default is inspect.Parameter.empty
+        }
+        assert needed <= arguments(name).keys(), f"give {name} a row in ARGUMENTS"
+        assert isinstance(transform(name), optax.GradientTransformation)
+    known = set(EXPORTS)
+    assert {*ARGUMENTS, *WHOLE_LEAVES, *WIDE, *ANY_DTYPE, *NOT_INJECTED} <= known
+
+
+@pytest.mark.parametrize("dtypes", ["float32", "bfloat16", "mixed"])
+@every
+def test_a_state_keeps_its_kind_and_updates_have_the_dtype_of_gradients(name, dtypes):
+    wide, narrow = {
+        "float32": (jnp.float32, jnp.float32),
+        "bfloat16": (jnp.bfloat16, jnp.bfloat16),
+        "mixed": (jnp.float32, jnp.bfloat16),
+    }[dtypes]
+    tx, params = transform(name), abstract(weights(), wide)
+    before, updates, after = one_update(name, tx, params, first(name, narrow))
+    assert jax.tree.structure(before) == jax.tree.structure(after)
+    assert kinds(before) == kinds(after)
+    assert kinds(updates) == kinds(abstract(params, narrow))
+    kept = {x.dtype for x in like_params(tx, before)}
+    allowed = {jnp.dtype(wide)} | ({jnp.dtype(jnp.float32)} if name in WIDE else set())
+    assert kept <= allowed
+
+
+@pytest.mark.parametrize("moment", ["mu_dtype", "nu_dtype"])
+@single
+def test_moments_take_the_dtype_asked_for(name, moment):
+    if moment not in inspect.signature(FACTORIES[name]).parameters:
+        return
+    params = abstract(weights(), jnp.bfloat16)
+    tx = transform(name, **{moment: jnp.float32})
+    before, updates, after = one_update(name, tx, params, first(name, jnp.bfloat16))
+    assert kinds(before) == kinds(after)
+    assert kinds(updates) == kinds(params)
+    wide = [x for x in like_params(tx, before) if x.dtype == jnp.float32]
+    assert len(wide) == len(jax.tree.leaves(params))
+
+
+@every
+def test_a_trace_leaves_nothing_behind(name):
+    params, grads = abstract(weights()), first(name)
+
+    def programs():
+        tx = transform(name)
+        return str(
+            jax.make_jaxpr(lambda p, g: tx.update(g, tx.init(p), p, **offer(name, g)))(
+                params, grads
+            )
+        )
+
+    assert programs() == programs()
+
+
+@every
+def test_an_empty_tree_is_updated_to_an_empty_tree(name):
+    if name in SURGERY:
+        return  # refused: the number of objectives is unknown
+    for tree in ({}, {"a": None}, optax.MaskedNode()):
+        _, updates, _ = one_update(name, transform(name), tree, tree)
+        assert updates == tree
+
+
+@single
+def test_a_state_tells_what_is_shaped_like_params(name):
+    tx, params = transform(name), abstract(weights())
+    state = jax.eval_shape(tx.init, params)
+    same = optax.tree.map_params(tx, lambda x: x, state)
+    assert jax.tree.structure(same) == jax.tree.structure(state)
+    shapes = [p.shape for p in jax.tree.leaves(params)]
+    found = [x.shape for x in like_params(tx, state)]
+    assert found == shapes * (len(found) // len(shapes))
+
+
+@pytest.mark.parametrize("dtype", [jnp.complex64, jnp.int32])
+@single
+def test_leaves_that_are_no_real_floats_are_refused_by_name(name, dtype):
+    if name in ANY_DTYPE:
+        return
+    params = abstract(weights())
+    params["block"]["odd"] = jax.ShapeDtypeStruct((2,), dtype)
+    with pytest.raises(ValueError, match="block/odd"):
+        jax.eval_shape(transform(name).init, params)
+
+
+def run(name, tx, grads):
+    """Updates, step by step, and the last state; a scan needs an unchanging state."""
+
+    def step(carry, g):
+        params, state = carry
+        updates, state = tx.update(g, state, params, **offer(name, g))
+        return (optax.apply_updates(params, updates), state), updates
+
+    params = weights()
+    (_, state), updates = jax.lax.scan(step, (params, tx.init(params)), grads)
+    return updates, state
+
+
+def wrappings(name):
+    """The same transform, dressed up: name of the dress -> (transform, gradients)."""
+    tx, grads, params = transform(name), gradients(name), weights()
+    labels, yes = (jax.tree.map(lambda _: x, params) for x in ("all", True))
+    bad = jax.tree.map(lambda g: np.insert(g, 1, np.nan, axis=0), grads)
+    ways = {
+        "plain": (tx, grads),
+        "nested": (
+            optax.chain(
+                optax.identity(),
+                optax.masked(optax.partition({"all": tx}, labels), yes),
+            ),
+            grads,
+        ),
+        "zero": (tx, jax.tree.map(np.zeros_like, grads)),
+    }
+    if name in SURGERY:  # optax's other wrappers want updates shaped like gradients
+        return ways
+    ways["finite"] = (optax.apply_if_finite(tx, 5), bad)
+    twice = jax.tree.map(lambda g: np.repeat(g, 2, axis=0), grads)
+    multi = optax.MultiSteps(tx, 2)
+    ways["accumulated"] = (
+        optax.GradientTransformationExtraArgs(multi.init, multi.update),
+        twice,
+    )
+    if name in RATED:
+        ways["scheduled"] = (transform(name, learning_rate=lambda _: 0.01), grads)
+    if name not in WHOLE_LEAVES:
+        ways["flattened"] = (optax.flatten(tx), grads)
+    if name not in NOT_INJECTED:
+        given = arguments(name)
+        codes = [k for k, x in given.items() if not isinstance(x, float)]
+        codes = [k for k in codes if k in inspect.signature(FACTORIES[name]).parameters]
+        make = optax.inject_hyperparams(FACTORIES[name], static_args=codes)
+        ways["injected"] = (make(**given), grads)
+    return ways
+
+
+@functools.cache
+def outcomes(name):
+    """What comes of every wrapping, in one program."""
+    ways = wrappings(name)
+
+    @jax.jit
+    def all_ways(grads):
+        return {way: run(name, tx, grads[way]) for way, (tx, _) in ways.items()}
+
+    return jax.device_get(all_ways({way: grads for way, (_, grads) in ways.items()}))
+
+
+def close(got, want, **tolerance):
+    assert jax.tree.structure(got) == jax.tree.structure(want)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, **tolerance), got, want)
+
+
+@every
+def test_the_updates_are_the_same_however_it_is_wrapped(name):
+    found = outcomes(name)
+    plain, _ = found["plain"]
+    assert all(np.isfinite(u).all() for u in jax.tree.leaves(plain))
+    for way in {"nested", "scheduled", "flattened", "injected"} & found.keys():
+        close(found[way][0], plain, rtol=2e-5, atol=1e-7)
+    if "accumulated" in found:
+        at = (
+            lambda start: jax.tree.map(  # noqa: E731
+                lambda u: u[start::2], found["accumulated"][0]
+            )
+        )
+        assert not any(u.any() for u in jax.tree.leaves(at(0)))
+        close(at(1), plain, rtol=2e-5, atol=1e-7)
+
+
+@every
+def test_a_nan_is_kept_out_of_the_state_and_zeros_make_none(name):
+    found = outcomes(name)
+    assert all(np.isfinite(x).all() for x in jax.tree.leaves(found["zero"]))
+    if name in SURGERY:
+        return
+    plain, state = found["plain"]
+    updates, wrapper = found["finite"]
+    close(jax.tree.map(lambda u: u[[0, 2, 3]], updates), plain, rtol=2e-5, atol=1e-7)
+    assert not any(u[1].any() for u in jax.tree.leaves(updates))
+    close(wrapper.inner_state, state, rtol=2e-5, atol=1e-7)
