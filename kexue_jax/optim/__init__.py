@@ -9,6 +9,7 @@ from kexue_jax.optim.clipping import (
     smooth_clip_by_norm,
 )
 from kexue_jax.optim.surgery import sum_gradients, sum_unit_gradients
+from kexue_jax.optim.tiger import scale_by_sign_momentum, tiger
 
 __all__ = [
     "adax",
@@ -17,8 +18,10 @@ __all__ = [
     "clip_by_loss_change",
     "scale_by_adax",
     "scale_by_l0l1",
+    "scale_by_sign_momentum",
     "smooth_clip_by_global_norm",
     "smooth_clip_by_norm",
     "sum_gradients",
     "sum_unit_gradients",
+    "tiger",
 ]

@@ -22,7 +22,7 @@ ARGUMENTS = {
     "scale_by_l0l1": dict(l0=1.0, l1=2.0),
 }
 # The update of an element depends on other elements of its leaf.
-WHOLE_LEAVES = {"clip_by_loss_change", "smooth_clip_by_norm"}
+WHOLE_LEAVES = {"clip_by_loss_change", "smooth_clip_by_norm", "tiger"}
 # Keep a copy of the weights that is float32 at least, and let pass what is no float.
 WIDE, ANY_DTYPE = {"average_weights"}, {"average_weights"}
 # Built by optax.inject_hyperparams; left out are those that look at a traced number.
@@ -264,8 +264,9 @@ def wrappings(name):
         ways["flattened"] = (optax.flatten(tx), grads)
     if name not in NOT_INJECTED:
         given = arguments(name)
-        codes = [k for k, x in given.items() if not isinstance(x, float)]
-        codes = [k for k in codes if k in options(FACTORIES[name])]
+        bound = inspect.signature(FACTORIES[name]).bind(**given)
+        bound.apply_defaults()
+        codes = [k for k, x in bound.arguments.items() if not isinstance(x, float)]
         make = optax.inject_hyperparams(FACTORIES[name], static_args=codes)
         ways["injected"] = (make(**given), grads)
     return ways
