@@ -67,6 +67,7 @@ def accumulate_in_momentum(
         momentum = jax.tree.map(
             lambda g, m: add(g, m).astype(m.dtype), updates, state.momentum
         )
-        return steps, AccumulateState(optax.safe_increment(state.count), momentum)
+        count = jnp.asarray(optax.safe_increment(state.count))
+        return steps, AccumulateState(count, momentum)
 
     return optax.GradientTransformation(init, update)

@@ -90,7 +90,7 @@ def scale_by_adax(
     def update(updates, state, params=None):
         del params
         require_floating(updates, "scale_by_adax")
-        count = optax.safe_increment(state.count)
+        count = jnp.asarray(optax.safe_increment(state.count))
         rate = adax_rate(count, b2)
 
         def first(g, m):
@@ -116,7 +116,7 @@ def scale_by_adax(
         mu = jax.tree.map(keep(first), updates, state.mu)
         nu = jax.tree.map(keep(second), updates, state.nu)
         steps = jax.tree.map(direction, updates, state.mu, state.nu)
-        return steps, ScaleByAdaXState(jnp.asarray(count), mu, nu)
+        return steps, ScaleByAdaXState(count, mu, nu)
 
     return optax.GradientTransformation(init, update)
 

@@ -4,6 +4,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.core import Tracer
 
 
 def require(ok: Any, message: str) -> None:
@@ -15,7 +16,7 @@ def require(ok: Any, message: str) -> None:
     Raises:
       ValueError: if `ok` is known and false.
     """
-    if not isinstance(ok, jax.core.Tracer) and not ok:
+    if not isinstance(ok, Tracer) and not ok:
         raise ValueError(message)
 
 

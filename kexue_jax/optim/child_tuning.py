@@ -51,7 +51,7 @@ def child_tuning_free(keep: float = 0.3, seed: int = 0) -> optax.GradientTransfo
 
         leaves = [thin(index, g) for index, g in enumerate(leaves)]
         return jax.tree.unflatten(shape, leaves), DrawState(
-            optax.safe_increment(state.count)
+            jnp.asarray(optax.safe_increment(state.count))
         )
 
     return optax.GradientTransformation(init, update)

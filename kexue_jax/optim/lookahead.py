@@ -57,7 +57,7 @@ def lookahead(
     def update(updates, state, params=None, **extra_args):
         require_params(params, "lookahead")
         steps, inner = fast.update(updates, state.fast, params, **extra_args)
-        count = optax.safe_increment(state.count)
+        count = jnp.asarray(optax.safe_increment(state.count))
         meet = count % sync_period == 0
 
         def follow(slow, p, u):

@@ -130,8 +130,7 @@ def tiger(
         require_params(params, "tiger")
         require_floating(updates, "tiger")
         count, rate = state.count, learning_rate
-        if callable(rate):
-            rate = rate(count // every)
+        rate: Any = rate(count // every) if callable(rate) else rate
         keep, now = beta, True
         if every > 1:
             keep = jnp.where(count % every == 0, beta, 1.0)
@@ -170,6 +169,6 @@ def tiger(
         momentum = jax.tree.map(
             lambda g, m, fault: mean(g, m, fault).astype(m.dtype), *args[:3]
         )
-        return steps, TigerState(optax.safe_increment(count), momentum)
+        return steps, TigerState(jnp.asarray(optax.safe_increment(count)), momentum)
 
     return optax.GradientTransformation(init, update)

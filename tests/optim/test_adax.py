@@ -14,23 +14,6 @@ def stream(steps=50, seed=0):
     )
 
 
-def run(tx, grads, start):
-    """Parameters after every step, in one scan."""
-
-    @jax.jit
-    def all_steps(grads, params):
-        def step(carry, g):
-            params, state = carry
-            updates, state = tx.update(g, state, params)
-            params = optax.apply_updates(params, updates)
-            return (params, state), params
-
-        return jax.lax.scan(step, (params, tx.init(params)), grads)
-
-    (_, state), seen = all_steps(grads, start)
-    return np.asarray(seen), state
-
-
 def slow_adax(grads, theta, rate, b1, b2, eps, mode, decay, coupled):
     """The formula with v itself and its growing power, in float64."""
     theta, m, v, seen = theta.copy(), np.zeros(6), np.zeros(6), []
@@ -52,21 +35,21 @@ def slow_adax(grads, theta, rate, b1, b2, eps, mode, decay, coupled):
 
 @pytest.mark.parametrize("mode", ["inside", "outside", "shrinking"])
 @pytest.mark.parametrize("coupled", [True, False])
-def test_adax_is_the_formula_over_fifty_steps(mode, coupled):
+def test_adax_is_the_formula_over_fifty_steps(trajectory, mode, coupled):
     make, start = (adax if coupled else adaxw), np.linspace(-1, 1, 6)
     options = dict(b1=0.8, b2=1e-3, eps=1e-5, weight_decay=0.1)
     want = slow_adax(stream(), start, 0.01, 0.8, 1e-3, 1e-5, mode, 0.1, coupled)
     with jax.enable_x64(True):
         tx = make(0.01, **options, eps_mode=mode)
-        got, _ = run(tx, stream(), start)
+        got, _ = trajectory(tx, stream(), start)
         assert got.dtype == np.float64
     np.testing.assert_allclose(got, want, rtol=1e-10)
 
 
-def test_float32_follows_the_formula_as_well():
+def test_float32_follows_the_formula_as_well(trajectory):
     start = np.linspace(-1, 1, 6)
     want = slow_adax(stream(), start, 5e-3, 0.9, 1e-4, 1e-12, "inside", 5e-2, False)
-    got, _ = run(adaxw(), stream().astype(np.float32), start.astype(np.float32))
+    got, _ = trajectory(adaxw(), stream().astype(np.float32), start.astype(np.float32))
     np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-6)
 
 
@@ -79,17 +62,17 @@ def test_the_rate_is_exact_in_float32_and_ends_at_zero():
     assert got[-1] < 1e-37
 
 
-def test_a_vanishing_growth_is_the_plain_mean_of_squares():
+def test_a_vanishing_growth_is_the_plain_mean_of_squares(trajectory):
     grads = stream()
     with jax.enable_x64(True):
-        _, state = run(scale_by_adax(b2=1e-10), grads, np.zeros(6))
+        _, state = trajectory(scale_by_adax(b2=1e-10), grads, np.zeros(6))
     np.testing.assert_allclose(state.nu, np.mean(grads**2, axis=0), rtol=1e-8)
 
 
-def test_the_unit_of_the_loss_changes_nothing_and_the_first_step_is_small():
+def test_the_unit_of_the_loss_changes_nothing_and_the_first_step_is_small(trajectory):
     with jax.enable_x64(True):
-        one, _ = run(adax(1.0, eps=0.0), stream(), np.zeros(6))
-        many, _ = run(adax(1.0, eps=0.0), 1e3 * stream(), np.zeros(6))
+        one, _ = trajectory(adax(1.0, eps=0.0), stream(), np.zeros(6))
+        many, _ = trajectory(adax(1.0, eps=0.0), 1e3 * stream(), np.zeros(6))
     np.testing.assert_allclose(one, many, rtol=1e-10)
     np.testing.assert_allclose(one[0], -0.1 * np.sign(stream()[0]), rtol=1e-8)
 
@@ -109,9 +92,11 @@ def test_a_long_run_overflows_nothing():
     np.testing.assert_array_equal(after.nu, state.nu)
 
 
-def test_weights_without_gradient_decay_geometrically():
+def test_weights_without_gradient_decay_geometrically(trajectory):
     start = np.linspace(-1, 1, 6).astype(np.float32)
-    got, _ = run(adaxw(0.1, weight_decay=0.5), np.zeros((10, 6), np.float32), start)
+    got, _ = trajectory(
+        adaxw(0.1, weight_decay=0.5), np.zeros((10, 6), np.float32), start
+    )
     np.testing.assert_allclose(got[-1], start * 0.95**10, rtol=1e-5)
 
 

@@ -331,3 +331,142 @@ def test_a_nan_is_kept_out_of_the_state_and_zeros_make_none(name):
     close(jax.tree.map(lambda u: u[[0, 2, 3]], updates), plain, rtol=2e-5, atol=1e-7)
     assert not any(u[1].any() for u in jax.tree.leaves(updates))
     close(wrapper.inner_state, state, rtol=2e-5, atol=1e-7)
+
+
+@pytest.mark.slow
+@every
+def test_an_update_outside_of_jit_is_the_same(name):
+    tx, params = transform(name), weights()
+    want = outcomes(name)["plain"][0]
+    state, grads = tx.init(params), gradients(name)
+    for index in range(STEPS):
+        now = jax.tree.map(lambda g, index=index: g[index], grads)
+        updates, state = tx.update(now, state, params, **offer(name, now))
+        params = optax.apply_updates(params, updates)
+        wanted = jax.tree.map(lambda u, index=index: u[index], want)
+        close(updates, wanted, rtol=2e-5, atol=1e-6)
+
+
+def shardable(name):
+    """Params whose first axis eight devices can share, and a gradient."""
+    draws = np.random.default_rng(0)
+    shapes = {"kernel": (8, 3), "bias": (8,)}
+    params = {n: draws.normal(size=s).astype(np.float32) for n, s in shapes.items()}
+    lead = (OBJECTIVES,) if name in SURGERY else ()
+    grads = {
+        n: draws.normal(size=lead + s).astype(np.float32) for n, s in shapes.items()
+    }
+    return params, grads
+
+
+def both(name, tx):
+    """A first state, an update and the next state."""
+
+    def call(params, grads):
+        state = tx.init(params)
+        return state, *tx.update(grads, state, params, **offer(name, grads))
+
+    return call
+
+
+@pytest.mark.slow
+@every
+def test_a_state_takes_the_sharding_of_params_and_the_update_stays(name):
+    axis = jax.sharding.AxisType.Explicit
+    mesh = jax.make_mesh((8,), ("x",), axis_types=(axis,))
+    tx, (params, grads) = transform(name), shardable(name)
+    want = jax.jit(both(name, tx))(params, grads)
+    lead = (None,) if name in SURGERY else ()
+    with jax.set_mesh(mesh):
+        rows, stack = (
+            jax.NamedSharding(mesh, jax.P(*spec)) for spec in (("x",), (*lead, "x"))
+        )
+        params, grads = jax.device_put(params, rows), jax.device_put(grads, stack)
+        got = jax.jit(both(name, tx))(params, grads)
+    before, updates, after = got
+    assert jax.tree.map(jax.typeof, before) == jax.tree.map(jax.typeof, after)
+    for leaf in [*jax.tree.leaves(updates), *like_params(tx, after)]:
+        assert leaf.sharding.shard_shape(leaf.shape)[0] == 1
+    close(jax.device_get(got), jax.device_get(want), rtol=2e-5, atol=1e-6)
+
+
+@pytest.mark.slow
+@every
+def test_eight_devices_under_pmap_do_the_same(name):
+    tx, arguments = transform(name), shardable(name)
+    want = jax.device_get(jax.jit(both(name, tx))(*arguments))
+    copies = jax.tree.map(lambda x: np.stack([x] * 8), arguments)
+    got = jax.device_get(jax.pmap(both(name, tx))(*copies))
+    for device in (0, 7):
+        mine = jax.tree.map(lambda x, device=device: x[device], got)
+        close(mine, want, rtol=2e-5, atol=1e-6)
+
+
+@pytest.mark.slow
+@every
+def test_a_state_survives_a_checkpoint_and_a_second_call_compiles_nothing(
+    name, tmp_path
+):
+    from orbax.checkpoint import v1 as ocp
+
+    tx, (params, grads) = transform(name), shardable(name)
+    update = jax.jit(lambda g, s, p: tx.update(g, s, p, **offer(name, g)))
+    state = jax.jit(tx.init)(params)
+    if jax.tree.leaves(state):  # orbax saves no empty trees
+        ocp.save_pytree(tmp_path / "state", state)
+        back = ocp.load_pytree(tmp_path / "state", jax.tree.map(jnp.zeros_like, state))
+        assert jax.tree.structure(back) == jax.tree.structure(state)
+        close(jax.device_get(back), jax.device_get(state), rtol=0)
+        state = back
+    for _ in range(3):
+        _, state = update(grads, state, params)
+    assert update._cache_size() == 1
+
+
+def parabola(x):
+    return jnp.sum(jnp.square(x - jnp.array([1.0, -1.0, 1.0])))
+
+
+def rosenbrock(x):
+    return 100.0 * jnp.square(x[1] - jnp.square(x[0])) + jnp.square(1.0 - x[0])
+
+
+PROBLEMS = {
+    "parabola": (parabola, [-1.0, 10.0, 1.0], [1.0, -1.0, 1.0]),
+    "rosenbrock": (rosenbrock, [0.0, 0.0], [1.0, 1.0]),
+}
+# Learning rates on the two problems where 0.01 and 0.001 are not good.
+RATES = {}
+NO_DECAY = {"adaxw", "lamb", "tiger"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("problem", list(PROBLEMS))
+@single
+def test_a_minimum_is_found(name, problem):
+    loss, start, want = PROBLEMS[problem]
+    usual = 0.01 if problem == "parabola" else 0.001
+    peak = RATES.get(name, {}).get(problem, usual)
+    rate = optax.linear_schedule(peak, 0.0, 20_000)
+    if name == "child_tuning_driven":
+        tx = transform(name, mask=lambda p: jax.tree.map(jnp.ones_like, p))
+    elif name in RATED:
+        plain = dict(weight_decay=0.0) if name in NO_DECAY else {}
+        tx = transform(name, learning_rate=rate, **plain)
+    else:
+        tx = transform(name)
+    if name not in RATED and "INNER" not in RATES.get(name, {}):
+        tx = optax.chain(tx, optax.scale_by_learning_rate(rate))
+
+    @jax.jit
+    def descend(x):
+        def step(carry, _):
+            x, state = carry
+            value, grad = jax.value_and_grad(loss)(x)
+            updates, state = tx.update(grad, state, x, grad=grad, value=value)
+            return (optax.apply_updates(x, updates), state), None
+
+        return jax.lax.scan(step, (x, tx.init(x)), None, 20_000)[0][0]
+
+    found = descend(np.array(start, np.float32))
+    np.testing.assert_allclose(found, want, rtol=3e-2, atol=3e-2)

@@ -27,23 +27,6 @@ def draw(seed, lead=()):
     )
 
 
-def run(tx, grads, start):
-    """Parameters after every step, in one scan."""
-
-    @jax.jit
-    def all_steps(grads, params):
-        def step(carry, g):
-            params, state = carry
-            updates, state = tx.update(g, state, params)
-            params = optax.apply_updates(params, updates)
-            return (params, state), params
-
-        return jax.lax.scan(step, (params, tx.init(params)), grads)
-
-    (_, state), seen = all_steps(grads, start)
-    return jax.device_get((seen, state))
-
-
 def rms(x, axis=None):
     return np.sqrt(np.mean(x**2, axis=axis, keepdims=True))
 
@@ -69,7 +52,7 @@ def slow_tiger(grads, theta, role, rate, beta, decay, every):
 
 
 @pytest.mark.parametrize("every", [1, 5])
-def test_tiger_is_the_formula_over_fifty_steps_group_by_group(every):
+def test_tiger_is_the_formula_over_fifty_steps_group_by_group(trajectory, every):
     grads, start = draw(0, (50,)), draw(1)
     if every == 1:
         for leaf in jax.tree.leaves(grads):
@@ -82,19 +65,19 @@ def test_tiger_is_the_formula_over_fifty_steps_group_by_group(every):
     )
     with jax.enable_x64(True):
         tx = tiger(0.02, 0.9, 0.1, every=every, min_rms=0.0)
-        got, state = run(tx, grads, start)
+        got, state = trajectory(tx, grads, start)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-10), got, want)
     assert int(state.count) == 50
 
 
-def test_sign_momentum_is_lion_with_equal_decays():
+def test_sign_momentum_is_lion_with_equal_decays(trajectory):
     draws = np.random.default_rng(0)
     start = draws.normal(size=(4, 3)).astype(np.float32)
     grads = draws.normal(size=(50, 4, 3)).astype(np.float32)
     ours = optax.chain(scale_by_sign_momentum(0.9), optax.scale(-0.01))
     lion = optax.chain(optax.scale_by_lion(0.9, 0.9), optax.scale(-0.01))
     np.testing.assert_array_equal(
-        run(ours, grads, start)[0], run(lion, grads, start)[0]
+        trajectory(ours, grads, start)[0], trajectory(lion, grads, start)[0]
     )
 
 
@@ -107,33 +90,33 @@ def test_a_sign_of_zero_is_zero_and_of_nan_is_nan():
     np.testing.assert_array_equal(signs, [0.0, 0.0, np.nan, -1.0])
 
 
-def test_a_step_is_the_same_share_of_a_matrix_of_any_size():
+def test_a_step_is_the_same_share_of_a_matrix_of_any_size(trajectory):
     grads, start = draw(0, (5,))["dense"], draw(1)["dense"]
     with jax.enable_x64(True):
         tx = tiger(0.1, weight_decay=0.0)
-        small, _ = run(tx, grads, start)
-        large, _ = run(tx, grads, {"kernel": 100 * start["kernel"]})
+        small, _ = trajectory(tx, grads, start)
+        large, _ = trajectory(tx, grads, {"kernel": 100 * start["kernel"]})
     np.testing.assert_allclose(large["kernel"], 100 * small["kernel"], rtol=1e-10)
 
 
-def test_labels_may_be_given_and_weights_at_zero_can_leave_it():
+def test_labels_may_be_given_and_weights_at_zero_can_leave_it(trajectory):
     start = {"w": np.zeros((2, 3), np.float32), "b": np.zeros(3, np.float32)}
     grads = jax.tree.map(lambda p: np.ones((1, *p.shape), np.float32), start)
     tx = tiger(1.0, labels={"w": "matrix", "b": "bias"}, min_rms=0.25)
-    got, _ = run(tx, grads, start)
+    got, _ = trajectory(tx, grads, start)
     np.testing.assert_allclose(got["w"][0], -0.25)
     np.testing.assert_allclose(got["b"][0], -0.5)
     with pytest.raises(ValueError, match="labels must be among"):
         jax.eval_shape(
-            lambda: run(tiger(labels={"w": "weight", "b": "b"}), grads, start)
+            lambda: trajectory(tiger(labels={"w": "weight", "b": "b"}), grads, start)
         )
 
 
-def test_an_embedding_without_gradients_drifts_to_the_inverse_decay():
+def test_an_embedding_without_gradients_drifts_to_the_inverse_decay(trajectory):
     start = {"embedding": np.ones((1, 2), np.float32)}
     grads = {"embedding": np.zeros((2000, 1, 2), np.float32)}
     grads["embedding"][0] = [1e-3, -1e-3]
-    got, _ = run(tiger(0.5, 0.999, 0.1), grads, start)
+    got, _ = trajectory(tiger(0.5, 0.999, 0.1), grads, start)
     np.testing.assert_allclose(got["embedding"][-1], [[-10.0, 10.0]], rtol=0.05)
 
 
