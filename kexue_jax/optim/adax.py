@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from kexue_jax.optim.checks import require, require_floating, wide
+from kexue_jax.optim.checks import require, require_floating, safe_root, wide
 
 EpsMode = Literal["inside", "outside", "shrinking"]
 
@@ -103,11 +103,13 @@ def scale_by_adax(
         def direction(g, m, v):
             mean, square = first(g, m), second(g, v)
             if eps_mode == "inside":
-                step = mean / jnp.sqrt(square + eps)
+                below = safe_root(square + eps)
             elif eps_mode == "outside":
-                step = mean / (jnp.sqrt(square) + eps)
+                below = safe_root(square) + eps
             else:
-                step = mean / (jnp.sqrt(square) + eps * jnp.sqrt(rate / b2))
+                below = safe_root(square) + eps * jnp.sqrt(rate / b2)
+            rest = below == 0  # nothing has been seen, and eps is 0
+            step = jnp.where(rest, 0.0, mean / jnp.where(rest, 1.0, below))
             return step.astype(g.dtype)
 
         def keep(rule):

@@ -1,4 +1,4 @@
-"""What every transform asks of its arguments before it computes anything."""
+"""What every transform asks of its arguments, and how it reads a leaf."""
 
 from typing import Any
 
@@ -55,3 +55,9 @@ def wide(leaf: Any) -> jax.Array:
     """The leaf in float32, or as it is where it is wider."""
     leaf = jnp.asarray(leaf)
     return leaf.astype(jnp.promote_types(leaf.dtype, jnp.float32))
+
+
+def safe_root(x: jax.Array) -> jax.Array:
+    """The square root, whose derivative at 0 is 0."""
+    rest = x == 0
+    return jnp.where(rest, 0.0, jnp.sqrt(jnp.where(rest, 1.0, x)))

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from kexue_jax.optim.checks import require, require_floating, wide
+from kexue_jax.optim.checks import require, require_floating, safe_root, wide
 
 Scope = Literal["tree", "block", "unit"]
 
@@ -16,26 +16,20 @@ def _squares(leaf: jax.Array, axes: tuple[int, ...] | None = None) -> jax.Array:
     return jnp.sum(jnp.square(wide(leaf)), axis=axes, keepdims=axes is not None)
 
 
-def _root(squares: jax.Array) -> jax.Array:
-    """The square root, whose derivative at 0 is 0."""
-    seen = squares > 0
-    return jnp.where(seen, jnp.sqrt(jnp.where(seen, squares, 1.0)), 0.0)
-
-
 def _norms(updates: optax.Updates, per: Scope) -> Any:
     """A tree of norms that broadcast against the leaves."""
     if per == "unit":
 
         def unit(g):
             axes = tuple(range(g.ndim - 1)) if g.ndim > 1 else tuple(range(g.ndim))
-            return _root(_squares(g, axes))
+            return safe_root(_squares(g, axes))
 
         return jax.tree.map(unit, updates)
     squares = jax.tree.map(_squares, updates)
     if per == "tree":
-        norm = _root(sum(jax.tree.leaves(squares), jnp.zeros((), jnp.float32)))
+        norm = safe_root(sum(jax.tree.leaves(squares), jnp.zeros((), jnp.float32)))
         return jax.tree.map(lambda _: norm, squares)
-    return jax.tree.map(_root, squares)
+    return jax.tree.map(safe_root, squares)
 
 
 def _scale_by_norm(

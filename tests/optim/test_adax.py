@@ -92,6 +92,25 @@ def test_a_long_run_overflows_nothing():
     np.testing.assert_array_equal(after.nu, state.nu)
 
 
+def test_nothing_seen_is_no_step_and_no_nan_and_a_nan_stays_one():
+    grads = np.array([0.0, np.nan, 1.0], np.float32)
+
+    def all_modes(g):
+        txs = [scale_by_adax(eps=0.0, eps_mode=m) for m in ("inside", "shrinking")]
+        return [tx.update(g, tx.init(g))[0] for tx in txs]
+
+    for got in jax.jit(all_modes)(grads):
+        np.testing.assert_allclose(got, [0.0, np.nan, 0.1], rtol=1e-6)
+
+
+def test_hyperparameters_injected_in_bfloat16_make_no_nan():
+    tx = optax.inject_hyperparams(scale_by_adax, static_args="eps_mode")()
+    start = np.ones(3, jnp.bfloat16)
+    got = jax.jit(lambda p: tx.update(p, tx.init(p), p)[0])(start)
+    want = 1.0 - float(jnp.bfloat16(0.9))
+    np.testing.assert_allclose(np.float32(got), want, rtol=1e-2)
+
+
 def test_weights_without_gradient_decay_geometrically(trajectory):
     start = np.linspace(-1, 1, 6).astype(np.float32)
     got, _ = trajectory(
