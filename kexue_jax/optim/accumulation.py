@@ -6,7 +6,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from kexue_jax.optim.checks import require, require_floating, wide
+from kexue_jax.numerics import widened
+from kexue_jax.optim.checks import require, require_floating
 
 
 class AccumulateState(NamedTuple):
@@ -57,7 +58,7 @@ def accumulate_in_momentum(
         now = (state.count + 1) % every == 0
 
         def add(g, m):
-            return keep * wide(m) + (1.0 - decay) / every * wide(g)
+            return keep * widened(m) + (1.0 - decay) / every * widened(g)
 
         steps = jax.tree.map(
             lambda g, m: jnp.where(now, add(g, m), 0.0).astype(g.dtype),

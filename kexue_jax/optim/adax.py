@@ -6,7 +6,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from kexue_jax.optim.checks import require, require_floating, safe_root, wide
+from kexue_jax.numerics import widened
+from kexue_jax.optim.checks import require, require_floating, safe_root
 
 EpsMode = Literal["inside", "outside", "shrinking"]
 
@@ -94,11 +95,11 @@ def scale_by_adax(
         rate = adax_rate(count, b2)
 
         def first(g, m):
-            return b1 * wide(m) + (1.0 - b1) * wide(g)
+            return b1 * widened(m) + (1.0 - b1) * widened(g)
 
         def second(g, v):
-            v = wide(v)
-            return v + rate.astype(v.dtype) * (jnp.square(wide(g)) - v)
+            v = widened(v)
+            return v + rate.astype(v.dtype) * (jnp.square(widened(g)) - v)
 
         def direction(g, m, v):
             mean, square = first(g, m), second(g, v)

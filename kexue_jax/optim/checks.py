@@ -51,12 +51,6 @@ def require_params(params: Any, transform: str) -> None:
         )
 
 
-def wide(leaf: Any) -> jax.Array:
-    """The leaf in float32, or as it is where it is wider."""
-    leaf = jnp.asarray(leaf)
-    return leaf.astype(jnp.promote_types(leaf.dtype, jnp.float32))
-
-
 def safe_root(x: jax.Array) -> jax.Array:
     """The square root, whose derivative at 0 is 0."""
     rest = x == 0

@@ -8,7 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from kexue_jax.optim.checks import require, require_floating, wide
+from kexue_jax.numerics import widened
+from kexue_jax.optim.checks import require, require_floating
 
 
 class DrawState(NamedTuple):
@@ -47,7 +48,7 @@ def child_tuning_free(keep: float = 0.3, seed: int = 0) -> optax.GradientTransfo
 
         def thin(index, g):
             drawn = jax.random.bernoulli(jax.random.fold_in(key, index), keep, g.shape)
-            return jnp.where(drawn, wide(g) / keep, 0.0).astype(g.dtype)
+            return jnp.where(drawn, widened(g) / keep, 0.0).astype(g.dtype)
 
         leaves = [thin(index, g) for index, g in enumerate(leaves)]
         return jax.tree.unflatten(shape, leaves), DrawState(

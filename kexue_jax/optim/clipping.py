@@ -7,13 +7,14 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from kexue_jax.optim.checks import require, require_floating, safe_root, wide
+from kexue_jax.numerics import widened
+from kexue_jax.optim.checks import require, require_floating, safe_root
 
 Scope = Literal["tree", "block", "unit"]
 
 
 def _squares(leaf: jax.Array, axes: tuple[int, ...] | None = None) -> jax.Array:
-    return jnp.sum(jnp.square(wide(leaf)), axis=axes, keepdims=axes is not None)
+    return jnp.sum(jnp.square(widened(leaf)), axis=axes, keepdims=axes is not None)
 
 
 def _norms(updates: optax.Updates, per: Scope) -> Any:
@@ -50,7 +51,7 @@ def _scale_by_norm(
         require_floating(updates, name)
 
         def scale(g, norm):
-            return (wide(g) * factor(norm)).astype(g.dtype)
+            return (widened(g) * factor(norm)).astype(g.dtype)
 
         return jax.tree.map(scale, updates, _norms(updates, per)), state
 
@@ -155,13 +156,13 @@ def clip_by_loss_change(limit: float = 1.0) -> optax.GradientTransformationExtra
             )
 
         def product(u, g):  # `grad` is whole where a mask hides part of the updates
-            return 0.0 if _is_masked(u) else jnp.sum(wide(u) * wide(g))
+            return 0.0 if _is_masked(u) else jnp.sum(widened(u) * widened(g))
 
         products = jax.tree.map(product, updates, grad, is_leaf=_is_masked)
         change = sum(jax.tree.leaves(products), jnp.zeros((), jnp.float32))
         factor = limit / jnp.maximum(limit, change)
         return (
-            jax.tree.map(lambda u: (wide(u) * factor).astype(u.dtype), updates),
+            jax.tree.map(lambda u: (widened(u) * factor).astype(u.dtype), updates),
             state,
         )
 

@@ -6,7 +6,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from kexue_jax.optim.checks import require, require_floating, wide
+from kexue_jax.numerics import widened
+from kexue_jax.optim.checks import require, require_floating
 
 
 class ExponentiatedRatesState(NamedTuple):
@@ -51,11 +52,11 @@ def scale_by_exponentiated_rates(
         bound = jnp.log(limit)
 
         def grow(g, log_rate, previous):
-            new = wide(log_rate) + gamma * wide(previous) * wide(g)
+            new = widened(log_rate) + gamma * widened(previous) * widened(g)
             return jnp.clip(new, -bound, bound)
 
         def step(*leaves):
-            return (jnp.exp(grow(*leaves)) * wide(leaves[0])).astype(leaves[0].dtype)
+            return (jnp.exp(grow(*leaves)) * widened(leaves[0])).astype(leaves[0].dtype)
 
         args = (updates, state.log_rate, state.previous)
         log_rate = jax.tree.map(lambda *x: grow(*x).astype(x[1].dtype), *args)

@@ -6,7 +6,8 @@ from typing import Any
 import jax
 import optax
 
-from kexue_jax.optim.checks import require_floating, wide
+from kexue_jax.numerics import widened
+from kexue_jax.optim.checks import require_floating
 from kexue_jax.optim.roles import is_weight
 
 
@@ -39,7 +40,7 @@ def scale_by_name(
         def scale(path, u):
             name = jax.tree_util.keystr(path, simple=True, separator="/")
             factor = next((x for text, x in rules if text in name), otherwise)
-            return (wide(u) * factor).astype(u.dtype)
+            return (widened(u) * factor).astype(u.dtype)
 
         return jax.tree_util.tree_map_with_path(scale, updates), state
 

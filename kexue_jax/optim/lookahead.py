@@ -6,7 +6,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from kexue_jax.optim.checks import require, require_floating, require_params, wide
+from kexue_jax.numerics import widened
+from kexue_jax.optim.checks import require, require_floating, require_params
 
 
 class LookaheadState(NamedTuple):
@@ -51,7 +52,7 @@ def lookahead(
     def init(params):
         require_floating(params, "lookahead")
         # a copy: the loop gives up the buffers of params and of this state apart
-        slow = jax.tree.map(lambda p: wide(jnp.array(p)), params)
+        slow = jax.tree.map(lambda p: widened(jnp.array(p)), params)
         return LookaheadState(jnp.zeros((), jnp.int32), slow, fast.init(params))
 
     def update(updates, state, params=None, **extra_args):
@@ -61,11 +62,11 @@ def lookahead(
         meet = count % sync_period == 0
 
         def follow(slow, p, u):
-            ahead = slow + slow_step_size * (wide(p) + wide(u) - slow)
+            ahead = slow + slow_step_size * (widened(p) + widened(u) - slow)
             return jnp.where(meet, ahead, slow).astype(slow.dtype)
 
         def join(slow, p, u):
-            return jnp.where(meet, follow(slow, p, u) - wide(p), wide(u)).astype(
+            return jnp.where(meet, follow(slow, p, u) - widened(p), widened(u)).astype(
                 u.dtype
             )
 

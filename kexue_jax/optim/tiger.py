@@ -7,7 +7,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from kexue_jax.optim.checks import require, require_floating, require_params, wide
+from kexue_jax.numerics import widened
+from kexue_jax.optim.checks import require, require_floating, require_params
 from kexue_jax.optim.roles import ROLES, by_role
 
 
@@ -56,7 +57,7 @@ def scale_by_sign_momentum(
         require_floating(updates, "scale_by_sign_momentum")
 
         def mean(g, m):
-            return beta * wide(m) + (1.0 - beta) * wide(g)
+            return beta * widened(m) + (1.0 - beta) * widened(g)
 
         signs = jax.tree.map(
             lambda g, m: _sign(mean(g, m)).astype(g.dtype), updates, state.momentum
@@ -137,12 +138,12 @@ def tiger(
             now = (count + 1) % every == 0
 
         def mean(g, m, fault):
-            m = wide(m)
-            new = keep * m + (1.0 - beta) / every * wide(g)
+            m = widened(m)
+            new = keep * m + (1.0 - beta) / every * widened(g)
             return new if shrink is None else jnp.where(fault, m, new)
 
         def step(g, m, fault, p, role):
-            direction, theta = _sign(mean(g, m, fault)), wide(p)
+            direction, theta = _sign(mean(g, m, fault)), widened(p)
             if role in ("bias", "gain"):
                 move = -0.5 * rate * direction
             else:
@@ -158,7 +159,7 @@ def tiger(
             return move.astype(g.dtype)
 
         def fault(g):  # a sum is one fast pass on a CPU, isfinite is two slow ones
-            return False if shrink is None else ~jnp.isfinite(jnp.sum(wide(g)))
+            return False if shrink is None else ~jnp.isfinite(jnp.sum(widened(g)))
 
         faults = jax.tree.map(fault, updates)
         roles = labels(params) if callable(labels) else labels

@@ -165,3 +165,33 @@ def test_arguments_out_of_range_and_a_missing_gradient_are_refused():
     ):
         with pytest.raises(ValueError, match=message):
             make()
+
+
+SMOOTH = {  # value, slope and curvature; (L0, L1); where curvature is looked at
+    "quartic": (lambda x: x**4, lambda x: 4 * x**3, lambda x: 12 * x**2, (4.0, 2.0), 9),
+    "cosh": (np.cosh, np.sinh, np.cosh, (1.0, 1.0), 9),
+    "exp": (np.exp, np.exp, np.exp, (0.0, 1.0), 9),
+    "extremal": (
+        lambda x: np.expm1(np.abs(2 * x)) - np.abs(2 * x),
+        lambda x: 2 * np.sign(x) * np.expm1(np.abs(2 * x)),
+        lambda x: 4 * np.exp(np.abs(2 * x)),
+        (4.0, 2.0),
+        3,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", list(SMOOTH))
+def test_the_step_of_l0_l1_makes_a_loss_fall_by_what_is_promised(name):
+    value, slope, curvature, (l0, l1), reach = SMOOTH[name]
+    x = np.linspace(-reach, reach, 200_001)
+    np.testing.assert_allclose(
+        np.max(curvature(x) - l1 * np.abs(slope(x))), l0, rtol=1e-6, atol=1e-9
+    )
+    x = np.linspace(-reach, reach, 2001)
+    g, floor = slope(x), max(l0, 1e-9)
+    tx = scale_by_l0l1(floor, l1, per="unit")
+    with jax.enable_x64(True):
+        step = np.asarray(jax.vmap(lambda g: tx.update(g, tx.init(g))[0])(g))
+    promised = (3 - np.e) * g**2 / (floor + l1 * np.abs(g))
+    assert (value(x) - value(x - step) >= promised * (1 - 1e-9) - 1e-12).all()

@@ -82,8 +82,9 @@ single = pytest.mark.parametrize("name", SINGLE)
 
 
 def arguments(name):
-    rate = dict(learning_rate=0.01) if name in RATED else {}
-    return rate | ARGUMENTS.get(name, {})
+    usual = dict(learning_rate=0.01, objectives=OBJECTIVES)
+    usual = {k: x for k, x in usual.items() if k in options(FACTORIES[name])}
+    return usual | ARGUMENTS.get(name, {})
 
 
 def transform(name, **more):
