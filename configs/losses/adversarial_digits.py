@@ -1,4 +1,4 @@
-"""Adversarial training and a penalty on input gradients help alike where labels are few.
+"""Adversarial training and a penalty on input gradients gain alike from few labels.
 
 Claim:  50 handwritten digits to learn from, 897 others to judge: the fast gradient
         method at a radius of 0.5 and the penalty it is to first order are both more
