@@ -1,6 +1,9 @@
 """From predictions and targets to a scalar, or from a loss to a loss."""
 
+from kexue_jax.losses.adversarial import adversarial, free_adversarial
 from kexue_jax.losses.cosent import cosent, cosent_dense
+from kexue_jax.losses.flooding import flooded, flooding
+from kexue_jax.losses.gradient_penalty import gradient_penalty, input_gradient_penalty
 from kexue_jax.losses.sentence_pairs import (
     cosine_embedding_loss,
     cosine_margins_loss,
@@ -11,16 +14,26 @@ from kexue_jax.losses.sentence_pairs import (
     squared_cosine_loss,
     triplet_loss,
 )
+from kexue_jax.losses.sharpness import sharpness_aware
+from kexue_jax.losses.virtual_adversarial import virtual_adversarial_loss
 
 __all__ = [
+    "adversarial",
     "cosent",
     "cosent_dense",
     "cosine_embedding_loss",
     "cosine_margins_loss",
     "cosine_regression_loss",
+    "flooded",
+    "flooding",
+    "free_adversarial",
+    "gradient_penalty",
+    "input_gradient_penalty",
     "linear_cosine_loss",
     "pair_classification_loss",
     "pair_features",
+    "sharpness_aware",
     "squared_cosine_loss",
     "triplet_loss",
+    "virtual_adversarial_loss",
 ]

@@ -31,3 +31,11 @@ class RowClassifier(nnx.Module):
         """Returns scores ``[B, C]`` of `inputs` ``[B, D]``."""
         del train, rng  # nothing is random here
         return self.layers(inputs)
+
+
+class InputClassifier(RowClassifier):
+    """The same where the columns are known first and the classes come with the data."""
+
+    def __init__(self, classes: int, *, columns: int, **options):
+        """Makes a `RowClassifier` of `columns` and `classes`."""
+        super().__init__(columns, classes, **options)
