@@ -450,6 +450,26 @@ def test_a_state_survives_a_checkpoint_and_a_second_call_compiles_nothing(
     assert update._cache_size() == 1
 
 
+@pytest.mark.slow
+@every
+def test_params_and_state_may_be_given_up_and_runs_be_stacked(name):
+    tx, (params, grads) = transform(name), shardable(name)
+    whole = both(name, tx)
+
+    def step(params, state, grads):
+        updates, state = tx.update(grads, state, params, **offer(name, grads))
+        return optax.apply_updates(params, updates), state
+
+    want = jax.device_get(jax.jit(whole)(params, grads)[1])
+    stacked = jax.tree.map(lambda x: np.stack([x, x]), (params, grads))
+    got = jax.device_get(jax.jit(jax.vmap(whole))(*stacked)[1])
+    close(jax.tree.map(lambda x: x[1], got), want, rtol=2e-5, atol=1e-6)
+    start = jax.tree.map(jnp.array, params)
+    after, state = jax.jit(step, donate_argnums=(0, 1))(start, tx.init(start), grads)
+    wanted = jax.tree.map(np.add, params, want)
+    close(jax.device_get(after), wanted, rtol=2e-5, atol=1e-6)
+
+
 def parabola(x):
     return jnp.sum(jnp.square(x - jnp.array([1.0, -1.0, 1.0])))
 
