@@ -465,7 +465,7 @@ def test_params_and_state_may_be_given_up_and_runs_be_stacked(name):
     got = jax.device_get(jax.jit(jax.vmap(whole))(*stacked)[1])
     close(jax.tree.map(lambda x: x[1], got), want, rtol=2e-5, atol=1e-6)
     start = jax.tree.map(jnp.array, params)
-    after, state = jax.jit(step, donate_argnums=(0, 1))(start, tx.init(start), grads)
+    after, _ = jax.jit(step, donate_argnums=(0, 1))(start, tx.init(start), grads)
     wanted = jax.tree.map(np.add, params, want)
     close(jax.device_get(after), wanted, rtol=2e-5, atol=1e-6)
 
