@@ -14,11 +14,11 @@ def conflict_averse_weights(gram: jax.Array, *, radius: float = 0.5) -> jax.Arra
 
     :math:`g_0` being the mean of the g_i. It is :math:`d = g_0 + g_w / s`, where the
     mean :math:`g_w` is such that :math:`g_w + s g_0` is shortest, and s is found from
-    :math:`\|g_w\| = s c \|g_0\|`: a search over one number, with `min_norm_point` inside.
+    :math:`\|g_w\| = s c \|g_0\|`: a search over one number, around `min_norm_point`.
 
     Args:
       gram: ``[K, K]``, the inner products of the g_i.
-      radius: c, not negative; 0 gives the mean, a large one `min_norm_point`'s direction.
+      radius: c, not negative; 0 gives the mean, a large one the shortest direction.
 
     Returns:
       ``[K]``, the weights of d.

@@ -32,7 +32,9 @@ def _square(gram: jax.Array) -> None:
         raise ValueError(f"gram must be [K, K] with K > 0, got {gram.shape}")
 
 
-def min_norm_point(gram: jax.Array, points: jax.Array | None = None) -> MinNorm:
+def min_norm_point(
+    gram: jax.Array, points: jax.typing.ArrayLike | None = None
+) -> MinNorm:
     r"""The point of the convex hull of g_1, ..., g_K that is nearest to 0.
 
     .. math:: \min_{a \ge 0,\ \sum_i a_i = 1} \Big\|\sum_i a_i g_i\Big\|^2
@@ -42,8 +44,8 @@ def min_norm_point(gram: jax.Array, points: jax.Array | None = None) -> MinNorm:
 
     Args:
       gram: ``[K, K]``, the inner products of the g_i.
-      points: bool ``[K]``; where False, g_i is a ray: its weight is free of the sum, and
-        u has an inner product >= 0 with it. At least one must be True.
+      points: bool ``[K]``; where False, g_i is a ray: its weight is free of the sum,
+        and u has an inner product >= 0 with it. At least one must be True.
 
     Returns:
       `MinNorm`, exact up to rounding. Of several weights for one u, one with few above
@@ -59,7 +61,7 @@ def min_norm_point(gram: jax.Array, points: jax.Array | None = None) -> MinNorm:
       `min_norm_by_averaging`; here by an active set.
     """
     _square(gram)
-    points = jnp.ones(len(gram), bool) if points is None else jnp.asarray(points)
+    points = jnp.asarray(jnp.ones(len(gram), bool) if points is None else points)
     diagonal = jnp.diagonal(gram)
     largest = jnp.max(diagonal)
     shortest = jnp.min(jnp.where(points, diagonal, jnp.inf))

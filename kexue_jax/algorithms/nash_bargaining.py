@@ -10,7 +10,7 @@ def nash_bargaining(gram: jax.Array, *, steps: int = 60) -> jax.Array:
     The least of the convex function :math:`a^\top K a / 2 - \sum_i \log a_i`. Then
     :math:`u = \sum_i a_i g_i` maximises the product of the gains
     :math:`\langle g_i, u\rangle` among vectors of its length, whose square is the
-    number of objectives. For two it is :math:`g_1/\|g_1\| + g_2/\|g_2\|`, up to a factor.
+    number of objectives. For two it is along :math:`g_1/\|g_1\| + g_2/\|g_2\|`.
 
     Args:
       gram: K, ``[K, K]``.
