@@ -55,7 +55,7 @@ def gradnorm(
         left = losses / initial
         z = jax.nn.softmax(memory.logits)
         weights = objectives * z
-        norms = jnp.sqrt(jnp.maximum(jnp.diagonal(gram), 0.0))
+        norms = jnp.sqrt(jnp.maximum(jnp.diagonal(gram), 0.0).astype(jnp.float32))
         target = jnp.mean(weights * norms) * (left / jnp.mean(left)) ** alpha
         push = jnp.sign(weights * norms - target) * norms
         gradient = weights * (push - jnp.vdot(z, push))

@@ -83,10 +83,10 @@ def leaves_named(tree: Any, *, texts: Sequence[str]) -> Any:
 
 
 def gram(updates: optax.Updates, shared: Any, objectives: int) -> jax.Array:
-    """The inner products of K gradients over all shared leaves: ``[K, K]`` float32.
+    """The inner products of K gradients over all shared leaves: ``[K, K]``.
 
-    Each leaf is contracted where it lies, in float32 whatever its dtype; split over
-    devices, the partial products are added under `jax.jit` without a word.
+    Each leaf is contracted where it lies, in float32 at least; split over devices,
+    the partial products are added under `jax.jit` without a word.
     """
 
     def products(g, use):
@@ -98,24 +98,28 @@ def gram(updates: optax.Updates, shared: Any, objectives: int) -> jax.Array:
             g,
             ((axes, axes), ((), ())),
             precision=jax.lax.Precision.HIGHEST,
-            preferred_element_type=jnp.float32,
+            preferred_element_type=_wide(g),
         )
 
     parts = jax.tree.leaves(jax.tree.map(products, updates, shared))
     return sum(parts, jnp.zeros((objectives, objectives), jnp.float32))
 
 
-def combine(weights: jax.Array, updates: optax.Updates, shared: Any) -> optax.Updates:
-    """The weighted sum over K where shared, the plain sum elsewhere, in float32.
+def _wide(g: jax.Array) -> Any:
+    return jnp.promote_types(g.dtype, jnp.float32)
 
-    The result has the dtype of each gradient.
+
+def combine(weights: jax.Array, updates: optax.Updates, shared: Any) -> optax.Updates:
+    """The weighted sum over K where shared, the plain sum elsewhere.
+
+    Summed in float32 at least; the result has the dtype of each gradient.
     """
 
     def merge(g, use):
         factors = weights if use else jnp.ones_like(weights)
         total = jax.lax.dot_general(
-            factors,
-            g.astype(jnp.float32),
+            factors.astype(_wide(g)),
+            g.astype(_wide(g)),
             (((0,), (0,)), ((), ())),
             precision=jax.lax.Precision.HIGHEST,
         )

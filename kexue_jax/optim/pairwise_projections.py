@@ -126,9 +126,9 @@ def gradvac(
             usual = usual.at[j].set(jnp.where(sound, mean, usual[j]))
             return coefficients.at[j].add(part), usual
 
-        coefficients, usual = _in_turn(meet, now, gram, usual)
+        coefficients, usual = _in_turn(meet, now, gram, usual.astype(gram.dtype))
         weights = jnp.sum(coefficients, axis=0)
-        return weights, (jax.random.key_data(after), usual), {}
+        return weights, (jax.random.key_data(after), usual.astype(jnp.float32)), {}
 
     def memory():
         usual = jnp.zeros((objectives, objectives), jnp.float32)
