@@ -11,6 +11,7 @@ from kexue_jax.losses.sentence_pairs import (
     squared_cosine_loss,
     triplet_loss,
 )
+from kexue_jax.losses.units import in_units
 
 __all__ = [
     "cosent",
@@ -18,6 +19,7 @@ __all__ = [
     "cosine_embedding_loss",
     "cosine_margins_loss",
     "cosine_regression_loss",
+    "in_units",
     "linear_cosine_loss",
     "pair_classification_loss",
     "pair_features",

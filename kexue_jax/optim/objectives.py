@@ -18,6 +18,9 @@ from kexue_jax.optim.surgery import _check as check_axis
 Weigh = Callable[[Any, Any, Any], tuple[jax.Array, Any, dict[str, Any]]]
 
 
+BLOCK = 32768  # columns; so that a block of a few rows stays in a cache
+
+
 class ObjectivesState(NamedTuple):
     """What a merge remembers, and scalars for the score row."""
 
@@ -86,20 +89,16 @@ def gram(updates: optax.Updates, shared: Any, objectives: int) -> jax.Array:
     """The inner products of K gradients over all shared leaves: ``[K, K]``.
 
     Each leaf is contracted where it lies, in float32 at least; split over devices,
-    the partial products are added under `jax.jit` without a word.
+    the partial products are added under `jax.jit` without a word. A CPU takes large
+    leaves in blocks: of one long product it would first transpose a copy.
     """
 
     def products(g, use):
         if not use:
             return 0.0
-        axes = tuple(range(1, g.ndim))
-        return jax.lax.dot_general(
-            g,
-            g,
-            ((axes, axes), ((), ())),
-            precision=jax.lax.Precision.HIGHEST,
-            preferred_element_type=_wide(g),
-        )
+        if g.size <= len(g) * BLOCK:
+            return _products(g)
+        return jax.lax.platform_dependent(g, cpu=_blocked_products, default=_products)
 
     parts = jax.tree.leaves(jax.tree.map(products, updates, shared))
     return sum(parts, jnp.zeros((objectives, objectives), jnp.float32))
@@ -109,6 +108,31 @@ def _wide(g: jax.Array) -> Any:
     return jnp.promote_types(g.dtype, jnp.float32)
 
 
+def _products(g: jax.Array) -> jax.Array:
+    axes = tuple(range(1, g.ndim))
+    return jax.lax.dot_general(
+        g,
+        g,
+        ((axes, axes), ((), ())),
+        precision=jax.lax.Precision.HIGHEST,
+        preferred_element_type=_wide(g),
+    )
+
+
+def _blocked_products(g: jax.Array) -> jax.Array:
+    """As `_products`, over blocks of columns."""
+    rows = g.reshape(len(g), -1)
+    blocks = rows.shape[1] // BLOCK
+
+    def add(total, start):
+        return total + _products(
+            jax.lax.dynamic_slice_in_dim(rows, start, BLOCK, 1)
+        ), ()
+
+    rest = _products(rows[:, blocks * BLOCK :])
+    return jax.lax.scan(add, rest, jnp.arange(blocks) * BLOCK)[0]
+
+
 def combine(weights: jax.Array, updates: optax.Updates, shared: Any) -> optax.Updates:
     """The weighted sum over K where shared, the plain sum elsewhere.
 
@@ -116,13 +140,17 @@ def combine(weights: jax.Array, updates: optax.Updates, shared: Any) -> optax.Up
     """
 
     def merge(g, use):
-        factors = weights if use else jnp.ones_like(weights)
-        total = jax.lax.dot_general(
-            factors.astype(_wide(g)),
-            g.astype(_wide(g)),
-            (((0,), (0,)), ((), ())),
-            precision=jax.lax.Precision.HIGHEST,
-        )
+        wide, factors = g.astype(_wide(g)), weights.astype(_wide(g))
+        factors = factors if use else jnp.ones_like(factors)
+        if len(g) <= 8:  # one pass over memory, several times as fast as a product
+            total = sum(factors[k] * wide[k] for k in range(len(g)))
+        else:
+            total = jax.lax.dot_general(
+                factors,
+                wide,
+                (((0,), (0,)), ((), ())),
+                precision=jax.lax.Precision.HIGHEST,
+            )
         return total.astype(g.dtype)
 
     return jax.tree.map(merge, updates, shared)

@@ -553,6 +553,21 @@ def test_gradients_split_over_devices_have_the_same_products():
     assert state.scores["duality_gap"] < 1e-4
 
 
+def test_products_of_large_leaves_in_blocks_are_the_same():
+    rows = np.random.default_rng(0).normal(size=(K, 7, 10_001)).astype(np.float32)
+    tree = {"w": rows, "s": np.ones(K, np.float32)}
+    got = jax.jit(lambda g: many.gram(g, {"w": True, "s": True}, K))(tree)
+    wide = rows.reshape(K, -1).astype(np.float64)
+    np.testing.assert_allclose(got, wide @ wide.T + 1.0, rtol=1e-5, atol=0.1)
+
+
+def test_more_than_eight_objectives_are_summed_as_well():
+    rows = np.random.default_rng(0).normal(size=(9, 5)).astype(np.float32)
+    weights = np.arange(9, dtype=np.float32)
+    got = many.combine(weights, {"w": jnp.asarray(rows)}, {"w": True})
+    np.testing.assert_allclose(got["w"], weights @ rows, rtol=1e-5, atol=1e-5)
+
+
 @pytest.mark.parametrize(
     "make", [optim.mgda, optim.real_time_loss_weights, optim.db_mtl]
 )

@@ -9,8 +9,8 @@ torchjd MGDA          Frank-Wolfe that stops early: longer than the shortest by 
 torchjd CAGrad        returns 0 near Pareto points, where the solution is not 0; works
                       on a normalised Gram matrix with 1e-4 added; no 1/(1 + c^2)
 torchjd Aligned-MTL   the mean where LibMTL and the authors' code take the sum
-torchjd Nash-MTL      leaves the plain sum, silently, where its solver gives up; starts
-                      where it stopped last time: no function of the gradients
+torchjd Nash-MTL      where its solver gives up, in 4 of 30 cases, it silently leaves
+                      the plain sum at first, and later the weights of the step before
 torchjd UPGrad        solves with a ridge on the normalised Gram matrix
 LibMTL CAGrad         holds the number 3 where the count of tasks belongs
 LibMTL MGDA           weights of two tasks are cut to 0.001 and 0.999, and nothing is
@@ -209,11 +209,11 @@ def test_the_bargain_of_torchjd_is_right_in_most_cases_and_depends_on_the_last(t
     for g, u in zip(rows, got, strict=True):
         a = np.linalg.solve(g @ g.T, g @ u)
         np.testing.assert_allclose(a * (g @ u), 1.0, rtol=1e-9)
-    peer = torchjd.NashMTL(n_tasks=K, optim_niter=3, max_norm=0.0)
-    once = peer(torch.from_numpy(rows[0])).numpy()
-    peer(torch.from_numpy(100 * rows[1]))
-    again = peer(torch.from_numpy(rows[0])).numpy()
-    assert np.abs(direction(once) - direction(again)).max() > 1e-4
+    peer, left = fresh(), []
+    for i in (0, 15):  # the second is one of the four: now it has the first's weights
+        u = peer(torch.from_numpy(rows[i])).numpy()
+        left.append(np.linalg.solve(rows[i] @ rows[i].T, rows[i] @ u))
+    np.testing.assert_allclose(left[0], left[1], rtol=1e-4)
 
 
 def test_conflict_aversion_of_libmtl_is_for_three_tasks_only(libmtl):
