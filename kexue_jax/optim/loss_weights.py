@@ -338,7 +338,8 @@ def famo(
       ValueError: if `least` has not K numbers; when traced, without ``value``,
         ``value_fn`` or params.
 
-    Numerics: one more evaluation of the losses an update, no more gradients.
+    Numerics: one more evaluation of the losses an update, no more gradients. Not under
+      `jax.pmap`, where ``value_fn`` sees the batch of one device only.
     Source: https://arxiv.org/abs/2306.03792
     """
     check_floor(floor)
