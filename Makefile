@@ -16,6 +16,7 @@ test-all: $(READY) ## All tests but those of other libraries; takes long.
 	$(PYTEST) -n 2 -m "not peer"
 peers: $(READY) ## Tests against other libraries, which it installs.
 	$(IN)/pip install -q -c constraints.txt -e '.[peer,peer-torch]'
+	$(IN)/pip install -q --no-deps LibMTL==1.1.5  # it asks for torchvision, for data
 	$(PYTEST) -m peer
 reliability: $(READY) ## The reliability scorecard, with its figures.
 	$(PYTEST) -n 2 tests/reliability -m reliability

@@ -15,6 +15,7 @@ from kexue_jax.losses.sentence_pairs import (
     triplet_loss,
 )
 from kexue_jax.losses.sharpness import sharpness_aware
+from kexue_jax.losses.units import in_units
 from kexue_jax.losses.virtual_adversarial import virtual_adversarial_loss
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "flooding",
     "free_adversarial",
     "gradient_penalty",
+    "in_units",
     "input_gradient_penalty",
     "linear_cosine_loss",
     "pair_classification_loss",

@@ -15,9 +15,34 @@ from kexue_jax.optim.clipping import (
     smooth_clip_by_norm,
 )
 from kexue_jax.optim.exponentiated_rates import scale_by_exponentiated_rates
+from kexue_jax.optim.gradient_weights import db_mtl, gradnorm
+from kexue_jax.optim.gram_directions import (
+    aligned_mtl,
+    cagrad,
+    constrained_mgda,
+    imtl_g,
+    main_objective,
+    mgda,
+    mgda_by_averaging,
+    mgda_by_frank_wolfe,
+    nash_mtl,
+    upgrad,
+)
 from kexue_jax.optim.layerwise import lamb, scale_by_name
 from kexue_jax.optim.lazy_rows import lazy_rows
 from kexue_jax.optim.lookahead import lookahead
+from kexue_jax.optim.loss_weights import (
+    dynamic_weight_average,
+    famo,
+    generalized_mean_weights,
+    imtl_l,
+    initial_loss_weights,
+    prior_loss_weights,
+    random_loss_weights,
+    real_time_loss_weights,
+    uncertainty_weights,
+)
+from kexue_jax.optim.pairwise_projections import gradvac, pcgrad
 from kexue_jax.optim.roles import by_role
 from kexue_jax.optim.schedules import piecewise_linear, relative_step
 from kexue_jax.optim.surgery import sum_gradients, sum_unit_gradients
@@ -27,16 +52,37 @@ __all__ = [
     "accumulate_in_momentum",
     "adax",
     "adaxw",
+    "aligned_mtl",
     "average_weights",
     "by_role",
+    "cagrad",
     "child_tuning_driven",
     "child_tuning_free",
     "clip_by_loss_change",
+    "constrained_mgda",
+    "db_mtl",
+    "dynamic_weight_average",
+    "famo",
+    "generalized_mean_weights",
+    "gradnorm",
+    "gradvac",
+    "imtl_g",
+    "imtl_l",
+    "initial_loss_weights",
     "lamb",
     "largest_fraction",
     "lazy_rows",
     "lookahead",
+    "main_objective",
+    "mgda",
+    "mgda_by_averaging",
+    "mgda_by_frank_wolfe",
+    "nash_mtl",
+    "pcgrad",
     "piecewise_linear",
+    "prior_loss_weights",
+    "random_loss_weights",
+    "real_time_loss_weights",
     "relative_step",
     "scale_by_adax",
     "scale_by_exponentiated_rates",
@@ -48,4 +94,6 @@ __all__ = [
     "sum_gradients",
     "sum_unit_gradients",
     "tiger",
+    "uncertainty_weights",
+    "upgrad",
 ]

@@ -31,8 +31,11 @@ OBJECTIVE_MODULES = (
 ARGUMENTS = {
     "accumulate_in_momentum": dict(every=2),
     "child_tuning_driven": dict(mask=lambda p: jax.tree.map(lambda x: x > 0, p)),
+    "constrained_mgda": dict(constraints=(1,)),
+    "famo": dict(inner=optax.scale(-0.01)),
     "lazy_rows": dict(inner=INNER),
     "lookahead": dict(fast=INNER, sync_period=2),
+    "prior_loss_weights": dict(priors=(1.0, 2.0, 3.0)),
     "scale_by_l0l1": dict(l0=1.0, l1=2.0),
     "scale_by_name": dict(rules=(("kernel", 0.5), ("block", 2.0))),
 }
@@ -46,7 +49,7 @@ WHOLE_LEAVES = {
     "tiger",
 }
 # Keep a copy of the weights that is float32 at least; let pass what is no float.
-WIDE, ANY_DTYPE = {"average_weights", "lookahead"}, {"average_weights"}
+WIDE, ANY_DTYPE = {"average_weights", "db_mtl", "lookahead"}, {"average_weights"}
 # Are not built by optax.inject_hyperparams: they look at a number.
 NOT_INJECTED = {"average_weights"}
 
