@@ -1,7 +1,7 @@
 """Two losses of two numbers, on which the plain sum is caught in a narrow valley.
 
-The example of CAGrad and Nash-MTL: above the axis logarithms with steep floors, below it
-two paraboloids, whose best compromises lie on a segment.
+The example of CAGrad and Nash-MTL: above the axis logarithms with steep floors, below
+it two paraboloids, whose best compromises lie on a segment.
 """
 
 import jax
@@ -18,9 +18,7 @@ STARTS = np.float32([[-8.5, 7.5], [-8.5, -5.0], [9.0, 9.0]])
 def losses(x):
     """``[2]``; the best compromises have x[1] = -8 and x[0] between -7 and 7."""
     floor, bend = 5e-6, jnp.tanh(-x[1])
-    valleys = jnp.stack(
-        [0.5 * (-x[0] - 7.0) - bend, 0.5 * (-x[0] + 3.0) + bend + 2.0]
-    )
+    valleys = jnp.stack([0.5 * (-x[0] - 7.0) - bend, 0.5 * (-x[0] + 3.0) + bend + 2.0])
     above = jnp.log(jnp.maximum(jnp.abs(valleys), floor)) + 6.0
     apart = jnp.stack([-x[0] + 7.0, -x[0] - 7.0])
     below = (apart**2 + 0.1 * (-x[1] - 8.0) ** 2) / 10.0 - 20.0
