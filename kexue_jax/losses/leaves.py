@@ -93,6 +93,12 @@ def safe_norm(x: jax.Array, axes: tuple[int, ...] | None) -> jax.Array:
 
 
 def over_length(x: jax.Array, axes: tuple[int, ...] | None) -> jax.Array:
-    """Returns x by its norm over `axes`, in the dtype of x; 0 where that is 0."""
-    norm = safe_norm(x, axes)
-    return (x.astype(jnp.float32) / jnp.where(norm > 0.0, norm, 1.0)).astype(x.dtype)
+    """Returns x by its norm over `axes`, in the dtype of x; 0 where that is 0.
+
+    The greatest entry is divided by first: squares of small gradients would be 0.
+    """
+    wide = x.astype(jnp.float32)
+    most = jnp.max(jnp.abs(wide), axis=axes, keepdims=True)
+    wide = wide / jnp.where(most > 0.0, most, 1.0)
+    norm = safe_norm(wide, axes)
+    return (wide / jnp.where(norm > 0.0, norm, 1.0)).astype(x.dtype)

@@ -136,6 +136,16 @@ def test_sharpness_is_that_of_optax(loss, problem):
     )
 
 
+def test_gradients_whose_squares_are_nothing_have_a_direction():
+    def faint(params, extras, batch, rng):
+        return 1e-25 * jnp.sum(batch["inputs"] @ params), (extras, {})
+
+    wrapped = adversarial(faint, radius=0.5)
+    (_, (_, scores)), _ = both(wrapped)(WEIGHT, {}, BATCH, None)
+    want = np.sum(INPUTS @ WEIGHT) + 3 * 0.5 * np.linalg.norm(WEIGHT)
+    np.testing.assert_allclose(scores["adversarial_loss"], 1e-25 * want, rtol=1e-5)
+
+
 def test_what_does_not_fit_is_refused():
     for name, value in (
         ("radius", -0.1),
