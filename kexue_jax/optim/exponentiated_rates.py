@@ -34,8 +34,8 @@ def scale_by_exponentiated_rates(
 
     Numerics: computed in float32; logarithms are kept, in the dtype of params.
 
-    Source: https://kexue.fm/archives/8968. `limit` is added, without which rates
-      overflow.
+    Source: Su Jianlin's post of 3 March 2022 on exponentiated gradients. `limit` is
+      added, without which rates overflow.
     """
     require(gamma >= 0, f"gamma must be at least 0, got {gamma}")
     require(limit >= 1, f"limit must be at least 1, got {limit}")

@@ -70,6 +70,23 @@ def test_the_closed_form_is_that_of_matrix_roots(size):
         np.testing.assert_allclose(got, slow_wasserstein2_squared(*arrays), rtol=2e-5)
 
 
+@pytest.mark.parametrize("rank", [5, 2])
+def test_singular_values_and_eigenvalues_give_the_same_roots(rank):
+    """Only one of the two is used on each platform; singular covariances, too."""
+    with jax.enable_x64(True):
+        root = np.random.default_rng(rank).normal(size=(2, 3, 5, rank))
+        covs = root @ np.swapaxes(root, -1, -2)
+        found, other = jax.jit(
+            lambda p, q: (
+                gaussian_transport._by_singular_values(p, q),
+                gaussian_transport._by_eigenvalues(p, q),
+            )
+        )(*covs)
+        want = np.linalg.svd(np.swapaxes(root[0], -1, -2) @ root[1], compute_uv=False)
+        np.testing.assert_allclose(found, want.sum(axis=-1), rtol=1e-6)
+        np.testing.assert_allclose(other, want.sum(axis=-1), rtol=1e-6)
+
+
 def test_a_batch_is_its_members_under_jit():
     arrays = single(pair(np.random.default_rng(0), 3, (2, 4)))
     got = wasserstein2_squared(*arrays)
