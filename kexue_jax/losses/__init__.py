@@ -17,6 +17,7 @@ from kexue_jax.losses.sentence_pairs import (
 from kexue_jax.losses.sharpness import sharpness_aware
 from kexue_jax.losses.units import in_units
 from kexue_jax.losses.virtual_adversarial import virtual_adversarial_loss
+from kexue_jax.losses.weight_penalties import l2_penalty, weissi_penalty
 
 __all__ = [
     "adversarial",
@@ -31,6 +32,7 @@ __all__ = [
     "gradient_penalty",
     "in_units",
     "input_gradient_penalty",
+    "l2_penalty",
     "linear_cosine_loss",
     "pair_classification_loss",
     "pair_features",
@@ -38,4 +40,5 @@ __all__ = [
     "squared_cosine_loss",
     "triplet_loss",
     "virtual_adversarial_loss",
+    "weissi_penalty",
 ]

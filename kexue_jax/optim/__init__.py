@@ -1,7 +1,9 @@
 """Optax transforms, usable without the rest of the house."""
 
+from kexue_jax.algorithms.roles import by_role
 from kexue_jax.optim.accumulation import accumulate_in_momentum
 from kexue_jax.optim.adax import adax, adaxw, scale_by_adax
+from kexue_jax.optim.amos import scale_by_amos_rates
 from kexue_jax.optim.averaging import average_weights
 from kexue_jax.optim.child_tuning import (
     child_tuning_driven,
@@ -43,15 +45,16 @@ from kexue_jax.optim.loss_weights import (
     uncertainty_weights,
 )
 from kexue_jax.optim.pairwise_projections import gradvac, pcgrad
-from kexue_jax.optim.roles import by_role
 from kexue_jax.optim.schedules import piecewise_linear, relative_step
 from kexue_jax.optim.surgery import sum_gradients, sum_unit_gradients
 from kexue_jax.optim.tiger import scale_by_sign_momentum, tiger
+from kexue_jax.optim.weight_scale import add_weissi, hold_norms
 
 __all__ = [
     "accumulate_in_momentum",
     "adax",
     "adaxw",
+    "add_weissi",
     "aligned_mtl",
     "average_weights",
     "by_role",
@@ -66,6 +69,7 @@ __all__ = [
     "generalized_mean_weights",
     "gradnorm",
     "gradvac",
+    "hold_norms",
     "imtl_g",
     "imtl_l",
     "initial_loss_weights",
@@ -85,6 +89,7 @@ __all__ = [
     "real_time_loss_weights",
     "relative_step",
     "scale_by_adax",
+    "scale_by_amos_rates",
     "scale_by_exponentiated_rates",
     "scale_by_l0l1",
     "scale_by_name",

@@ -6,9 +6,9 @@ from typing import Any
 import jax
 import optax
 
+from kexue_jax.algorithms.roles import is_weight
 from kexue_jax.numerics import widened
 from kexue_jax.optim.checks import require_floating
-from kexue_jax.optim.roles import is_weight
 
 
 def scale_by_name(

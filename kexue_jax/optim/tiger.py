@@ -7,9 +7,9 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from kexue_jax.algorithms.roles import ROLES, by_role
 from kexue_jax.numerics import widened
 from kexue_jax.optim.checks import require, require_floating, require_params
-from kexue_jax.optim.roles import ROLES, by_role
 
 
 def _sign(x: jax.Array) -> jax.Array:

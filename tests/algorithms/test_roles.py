@@ -1,7 +1,7 @@
 import numpy as np
 
+from kexue_jax.algorithms.roles import is_weight
 from kexue_jax.optim import by_role
-from kexue_jax.optim.roles import is_weight
 
 
 def test_roles_are_read_from_the_last_name_of_a_path():

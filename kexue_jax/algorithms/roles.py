@@ -40,3 +40,8 @@ def by_role(params: Any) -> Any:
 def is_weight(params: Any) -> Any:
     """Marks what decay and trust ratios are for: no bias and no gain."""
     return jax.tree.map(lambda role: role not in ("bias", "gain"), by_role(params))
+
+
+def is_kernel(params: Any) -> Any:
+    """Marks what penalties of scale are for: matrices, no embedding, bias or gain."""
+    return jax.tree.map(lambda role: role == "matrix", by_role(params))
