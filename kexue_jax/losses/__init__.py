@@ -1,6 +1,6 @@
 """From predictions and targets to a scalar, or from a loss to a loss."""
 
-from kexue_jax.losses.adversarial import adversarial, free_adversarial
+from kexue_jax.losses.adversarial import adversarial, free_adversarial, uphill_change
 from kexue_jax.losses.cosent import cosent, cosent_dense
 from kexue_jax.losses.flooding import flooded, flooding
 from kexue_jax.losses.gradient_penalty import gradient_penalty, input_gradient_penalty
@@ -39,6 +39,7 @@ __all__ = [
     "sharpness_aware",
     "squared_cosine_loss",
     "triplet_loss",
+    "uphill_change",
     "virtual_adversarial_loss",
     "weissi_penalty",
 ]

@@ -65,6 +65,41 @@ def _check(radius, norm, per, steps, step_size):
     return step_size
 
 
+def uphill_change(
+    loss: Callable[[jax.Array], jax.Array],
+    x: jax.Array,
+    *,
+    radius: float,
+    norm: str = "l2",
+    per: str = "example",
+    steps: int = 1,
+    step_size: float | None = None,
+) -> jax.Array:
+    r"""Returns :math:`\delta`, within a radius of x, where the loss is larger.
+
+    Args:
+      loss: from x to a number, a mean over the first axis unless ``per="whole"``.
+      x, radius, norm, per, steps, step_size: as in `adversarial`.
+
+    Returns:
+      Of the shape and dtype of x; no gradient goes through it.
+
+    Raises:
+      ValueError: if a number is out of range or there is no such norm.
+    """
+    stride = _check(radius, norm, per, steps, step_size)
+    count = x.shape[0] if x.ndim else 1
+
+    def ascend(_, change):
+        slope = jax.grad(lambda change: loss(x + change))(change)
+        way = _uphill(slope, norm, per, count)
+        change = change + (stride * way).astype(x.dtype)
+        return jax.lax.stop_gradient(_within(change, radius, norm, per))
+
+    still = jnp.zeros_like(x)
+    return jax.lax.fori_loop(0, steps, ascend, still, unroll=steps == 1)
+
+
 def adversarial(
     loss: Callable,
     *,
@@ -110,7 +145,7 @@ def adversarial(
     Source: https://kexue.fm/archives/7234; Miyato et al., arXiv 1605.07725; Madry et
       al., arXiv 1706.06083.
     """
-    stride = _check(radius, norm, per, steps, step_size)
+    _check(radius, norm, per, steps, step_size)
     if clean < 0:
         raise ValueError(f"clean must not be negative, got {clean}")
 
@@ -120,16 +155,16 @@ def adversarial(
         def at(change):
             return loss(*moved(leaf, params, extras, batch, x + change), rng)
 
-        def ascend(_, change):
-            slope = jax.grad(lambda change: at(change)[0])(change)
-            way = _uphill(slope, norm, per, x.shape[0] if x.ndim else 1)
-            change = change + (stride * way).astype(x.dtype)
-            return jax.lax.stop_gradient(_within(change, radius, norm, per))
-
         value, rest = at(jnp.zeros_like(x))
         refuse_many("adversarial", value)
-        change = jax.lax.fori_loop(
-            0, steps, ascend, jnp.zeros_like(x), unroll=steps == 1
+        change = uphill_change(
+            lambda x: loss(*moved(leaf, params, extras, batch, x), rng)[0],
+            x,
+            radius=radius,
+            norm=norm,
+            per=per,
+            steps=steps,
+            step_size=step_size,
         )
         hard, _ = at(change)
         after, scores = rest
