@@ -2,7 +2,7 @@
 
 Claim:  200 digits to learn from, each penalty at the best of three weights on held-out
         digits: WEISSI is more accurate than L2 and than decoupled decay, and so it is
-        where every digit was moved against the network by 0.5, a seventh of its length.
+        where every digit was moved against the network by 0.5, an eighth of its length.
 Limits: a small perceptron; the weights are chosen on the digits that judge, for all
         penalties alike. The post and its paper say this of VGG and ResNet on CIFAR.
 Source: https://kexue.fm/archives/7681; Liu et al., arXiv 2008.02965.
