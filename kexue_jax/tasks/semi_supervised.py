@@ -5,6 +5,7 @@ from typing import Any
 
 import jax
 
+from kexue_jax.losses.leaves import moved, read
 from kexue_jax.tasks.classification import Classification
 
 
@@ -16,6 +17,7 @@ class SemiSupervised(Classification):
         *,
         consistency: Callable[..., jax.Array] | None = None,
         weight: float = 1.0,
+        leaf: str = "batch/unlabelled",
         **options: Any,
     ):
         """Makes the task.
@@ -25,6 +27,8 @@ class SemiSupervised(Classification):
             `score`, such as `kexue_jax.losses.virtual_adversarial_loss` with its
             radius; None leaves out what has no label.
           weight: of it, beside the mean cross-entropy.
+          leaf: what is moved: the inputs without a label, or a leaf of the parameters
+            such as ``params/embed/embedding``, where those are tokens.
           options: of `Classification`; batches of `data` hold ``unlabelled``.
 
         Raises:
@@ -33,7 +37,7 @@ class SemiSupervised(Classification):
         if weight < 0:
             raise ValueError(f"weight must not be negative, got {weight}")
         super().__init__(**options)
-        self.consistency, self.weight = consistency, weight
+        self.consistency, self.weight, self.leaf = consistency, weight, leaf
 
     def loss(self, params, extras, batch, rng):
         """Mean cross-entropy and the weighed consistency, in nats."""
@@ -42,8 +46,12 @@ class SemiSupervised(Classification):
             return value, (after, scores)
         noise, dropout = jax.random.split(rng)
 
-        def score(inputs):
-            return self.apply(params, extras, inputs, train=True, rng=dropout)[0]
+        def score(x):
+            own, _, seen = moved(self.leaf, params, extras, batch, x)
+            return self.apply(own, extras, seen["unlabelled"], train=True, rng=dropout)[
+                0
+            ]
 
-        apart = self.consistency(score, batch["unlabelled"], noise)
+        x = read(self.leaf, params, batch)
+        apart = self.consistency(score, x, noise)
         return value + self.weight * apart, (after, scores | {"consistency": apart})
