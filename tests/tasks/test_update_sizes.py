@@ -4,6 +4,7 @@ import pytest
 from kexue_jax.tasks.update_sizes import SHOWN, UpdateSizes
 
 
+@pytest.mark.slow
 def test_steps_and_weights_of_adamw_have_the_predicted_sizes():
     task = UpdateSizes(b1=(0.9,), rates=(0.01,), decays=(0.3,), coordinates=500)
     found = task.measure(jax.random.key(10))
