@@ -4,6 +4,7 @@ from kexue_jax.losses.adversarial import adversarial, free_adversarial, uphill_c
 from kexue_jax.losses.cosent import cosent, cosent_dense
 from kexue_jax.losses.flooding import flooded, flooding
 from kexue_jax.losses.gradient_penalty import gradient_penalty, input_gradient_penalty
+from kexue_jax.losses.output_gradients import output_gradient_penalty
 from kexue_jax.losses.sentence_pairs import (
     cosine_embedding_loss,
     cosine_margins_loss,
@@ -34,6 +35,7 @@ __all__ = [
     "input_gradient_penalty",
     "l2_penalty",
     "linear_cosine_loss",
+    "output_gradient_penalty",
     "pair_classification_loss",
     "pair_features",
     "sharpness_aware",

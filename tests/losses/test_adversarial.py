@@ -136,6 +136,23 @@ def test_sharpness_is_that_of_optax(loss, problem):
     )
 
 
+def test_to_first_order_sharpness_is_a_penalty_on_the_norm_of_the_gradient():
+    with jax.enable_x64(True):
+        args = jax.tree.map(lambda x: x.astype(np.float64), (WEIGHT, {}, BATCH))
+        value = lambda w: linear(w, {}, args[2], None)[0]  # noqa: E731
+
+        def apart(radius):
+            near = jax.grad(sharpness_aware(linear, radius=radius), has_aux=True)
+
+            def like(w):
+                return value(w) + radius * jnp.sqrt(jnp.sum(jax.grad(value)(w) ** 2))
+
+            return near(*args, None)[0] - jax.grad(like)(args[0])
+
+        far, close = jax.jit(lambda: [abs(apart(r)).max() for r in (1e-2, 5e-3)])()
+        assert 3.5 < far / close < 4.5
+
+
 def test_gradients_whose_squares_are_nothing_have_a_direction():
     def faint(params, extras, batch, rng):
         return 1e-25 * jnp.sum(batch["inputs"] @ params), (extras, {})

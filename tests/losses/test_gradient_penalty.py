@@ -104,3 +104,33 @@ def test_what_does_not_fit_is_refused(loss, problem):
         ValueError, match=r"gradient_penalty takes a loss of one number"
     ):
         gradient_penalty(parts, weight=1.0)(*problem)
+
+
+def test_a_penalty_on_parameters_contains_one_on_inputs():
+    """For tanh layers: the input gradient, weighed layer by layer, is the smaller."""
+    rng = np.random.default_rng(0)
+    kernels = [rng.normal(size=s) for s in ((4, 6), (6, 5), (5, 3))]
+    biases = [rng.normal(size=k.shape[1]) for k in kernels]
+    x, mix = rng.normal(size=4), rng.normal(size=3)
+
+    def hidden(x, depth):
+        for kernel, bias in zip(kernels[:depth], biases[:depth], strict=True):
+            x = np.tanh(x @ kernel + bias)
+        return x
+
+    def jacobian(depth):  # of what layer `depth` reads, by the input
+        found = np.eye(4)
+        for at in range(depth):
+            slope = 1 - hidden(x, at + 1) ** 2
+            found = found @ (kernels[at] * slope)
+        return found
+
+    back, of_params, share = mix, 0.0, 0.0
+    for at in reversed(range(3)):
+        back = back * (1 - hidden(x, at + 1) ** 2)  # by what the layer adds up
+        reads = hidden(x, at)
+        of_params += np.sum(back**2) * (1 + np.sum(reads**2))
+        norms = [np.linalg.norm(m, 2) ** 2 for m in (kernels[at], jacobian(at))]
+        share += (1 + np.sum(reads**2)) / np.prod(norms)
+        back = kernels[at] @ back
+    assert np.sum(back**2) * share <= of_params
