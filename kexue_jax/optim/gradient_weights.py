@@ -65,8 +65,10 @@ def gradnorm(
         return weights, after, found
 
     def memory():
-        zeros, zero = jnp.zeros(objectives, jnp.float32), jnp.zeros((), jnp.int32)
-        return GradNormMemory(zeros, adam.init(zeros), zeros, zero)
+        # arrays of their own, so that all may be given up to a compiled step
+        first, zeros = (jnp.zeros(objectives, jnp.float32) for _ in range(2))
+        count = jnp.zeros((), jnp.int32)
+        return GradNormMemory(first, adam.init(first), zeros, count)
 
     return many.merge(
         weigh,
@@ -108,7 +110,9 @@ def db_mtl(
 
     def init(params):
         def zeros(p, use):
-            return jnp.zeros((objectives, *p.shape) if use else (0,), jnp.float32)
+            if not use:
+                return jnp.zeros((0,), jnp.float32)
+            return jnp.stack([jnp.zeros_like(p, jnp.float32)] * objectives)
 
         memory = jax.tree.map(zeros, params, many.shared_leaves(params, shared_mask))
         scores = many.no_scores(objectives, CLAMPED)

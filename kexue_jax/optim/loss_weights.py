@@ -268,8 +268,10 @@ def dynamic_weight_average(
         return weights, after, found
 
     def memory():
-        zeros, zero = jnp.zeros(objectives, jnp.float32), jnp.zeros((), jnp.int32)
-        return Speeds(zeros, zero, zeros, zeros, zero)
+        # arrays of their own, so that all may be given up to a compiled step
+        sums = [jnp.zeros(objectives, jnp.float32) for _ in range(3)]
+        counts = [jnp.zeros((), jnp.int32) for _ in range(2)]
+        return Speeds(sums[0], counts[0], sums[1], sums[2], counts[1])
 
     return _by_losses(weigh, objectives, shared_mask, memory)
 

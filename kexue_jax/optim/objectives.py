@@ -96,7 +96,7 @@ def gram(updates: optax.Updates, shared: Any, objectives: int) -> jax.Array:
     def products(g, use):
         if not use:
             return 0.0
-        if g.size <= len(g) * BLOCK:
+        if g.size <= len(g) * BLOCK or _split(g) is not None:
             return _products(g)
         return jax.lax.platform_dependent(g, cpu=_blocked_products, default=_products)
 
@@ -108,6 +108,14 @@ def _wide(g: jax.Array) -> Any:
     return jnp.promote_types(g.dtype, jnp.float32)
 
 
+def _split(g: jax.Array) -> jax.NamedSharding | None:
+    """How products lie, on every device alike, if axes are split over explicit ones."""
+    lies: Any = jax.typeof(g).sharding
+    if all(axis is None for axis in lies.spec):
+        return None
+    return jax.NamedSharding(lies.mesh, jax.P(None, None))
+
+
 def _products(g: jax.Array) -> jax.Array:
     axes = tuple(range(1, g.ndim))
     return jax.lax.dot_general(
@@ -116,6 +124,7 @@ def _products(g: jax.Array) -> jax.Array:
         ((axes, axes), ((), ())),
         precision=jax.lax.Precision.HIGHEST,
         preferred_element_type=_wide(g),
+        out_sharding=_split(g),
     )
 
 

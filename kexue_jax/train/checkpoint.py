@@ -44,8 +44,11 @@ class Restored(NamedTuple):
 
 
 def write_atomically(path: Path, text: str) -> None:
-    """Writes a file that is either the old one or the whole new one."""
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    """Writes a file that is either the old one or the whole new one.
+
+    What a killed process left of it is written over: a file has one writer.
+    """
+    partial = path.with_name(f"{path.name}.partial")
     with open(partial, "w", encoding="utf-8") as file:
         file.write(text)
         file.flush()

@@ -308,6 +308,9 @@ class _Run:
         if self._is_eval(step):
             self.pending = dict(trained)
             row |= self._evaluate()
+        # the trackers first: what they have and the file has not, they take back
+        for writer in self.writers:
+            writer.write(step, {k: v for k, v in row.items() if k != "step"})
         self.scores.append(row)
         self.pending = {}
         self._show(row)
@@ -341,10 +344,8 @@ class _Run:
         if steps > 0:
             time_row |= {"steps_per_second": round(rate, 3), "phase": "train"}
         self.timing.append(time_row)
-        numbers = {k: v for k, v in row.items() if k != "step"}
-        for writer in self.writers:
-            writer.write(row["step"], numbers)
         if self.watch.progress:
+            numbers = {k: v for k, v in row.items() if k != "step"}
             self.watch.progress.update(self.step, numbers)
 
     # Saving

@@ -422,8 +422,10 @@ def test_a_state_takes_the_sharding_of_params_and_the_update_stays(name):
     before, updates, after = got
     assert jax.tree.map(jax.typeof, before) == jax.tree.map(jax.typeof, after)
     for leaf in [*jax.tree.leaves(updates), *like_params(tx, after)]:
-        assert leaf.sharding.shard_shape(leaf.shape)[0] == 1
-    close(jax.device_get(got), jax.device_get(want), rtol=1e-5, atol=1e-6)
+        assert 8 * np.prod(leaf.sharding.shard_shape(leaf.shape)) == leaf.size
+    (_, got, state), (_, want, wanted) = jax.device_get((got, want))
+    close(got, want, rtol=1e-5, atol=1e-6)
+    close(state, wanted, rtol=1e-5, atol=1e-5)  # gaps: differences of squares near 30
 
 
 @pytest.mark.slow

@@ -56,7 +56,7 @@ def test_a_clock_that_jumps_in_a_run_makes_no_time_negative(
 def test_the_rate_of_a_resumed_run_counts_only_its_own_steps(tmp_path):
     workdir = tmp_path / "run"
     name = "kexue_jax.train.loop:_Run._evaluate"
-    process = harness.start(workdir, die=(name, 8))  # at step 175
+    process = harness.start(workdir, die=(name, 5))  # at step 100
     assert process.end() == -9
     process = harness.start(workdir, "--progress", step_ms=50)
     assert process.end() == 0

@@ -133,6 +133,29 @@ def test_the_survivor_of_a_pair_names_the_dead_and_leaves(
     assert harness.result(workdir) == harness.result(clean_pair)
 
 
+def check_points(workdir):
+    """Holds what TensorBoard shows to the rows."""
+    rows, shown = harness.logged(workdir), points(workdir)
+    for name in ("loss", "held/mse"):
+        wanted = {row["step"]: row[name] for row in rows if name in row}
+        assert shown[name] == pytest.approx(wanted, rel=1e-6)
+
+
+@pytest.mark.slow
+@pytest.mark.reliability(23)
+@pytest.mark.parametrize("after", [False, True])
+def test_a_tracker_has_the_row_at_which_a_run_died(tmp_path, after):
+    """Of step 0, which no checkpoint brings back, and of a later one."""
+    workdir = tmp_path / "run"
+    for call in (1, 9):  # every other one is of the timing
+        process = harness.start(
+            workdir, die=("kexue_jax.train.rows:Rows.append", call), after=after
+        )
+        assert process.end() == -9
+    harness.here(workdir)
+    check_points(workdir)
+
+
 @pytest.mark.slow
 @pytest.mark.reliability(23)
 def test_rows_trackers_and_the_best_checkpoint_agree_after_kills(
@@ -152,11 +175,9 @@ def test_rows_trackers_and_the_best_checkpoint_agree_after_kills(
     harness.here(workdir)
     harness.check_rows(workdir)
     assert harness.result(workdir) == harness.result(clean())
-    rows, shown = harness.logged(workdir), points(workdir)
-    for name in ("loss", "held/mse"):
-        wanted = {row["step"]: row[name] for row in rows if name in row}
-        assert shown[name] == pytest.approx(wanted, rel=1e-6)
-    best, _ = best_of(rows, "held/mse", "min")
+    check_points(workdir)
+    best, _ = best_of(harness.logged(workdir), "held/mse", "min")
     assert best in harness.steps(workdir)
     assert harness.whole(harness.checkpoints(workdir, print).path(best))
-    figure(f"{len(rows)} rows, TensorBoard equal, best = step {best}")
+    rows = len(harness.logged(workdir))
+    figure(f"{rows} rows, TensorBoard equal, best = step {best}")
