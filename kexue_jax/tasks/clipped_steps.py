@@ -215,7 +215,7 @@ class ClippedSteps(Analysis):
             "fixed, 0.999 of the largest rate": optax.scale(
                 0.999 * stable_rate(toy, start)
             ),
-            "fixed, half of it": optax.scale(0.5 * stable_rate(toy, start)),
+            "fixed, a tenth of it": optax.scale(0.1 * stable_rate(toy, start)),
         }
         steps = 2000
         shown = [
