@@ -33,6 +33,7 @@ def get_config(variant="ways"):
         far_rate=0.18,
         betas=(0.0, 0.5, 0.9),
         draws=50,
+        fineness=1000,
     )
     return ConfigDict(dict(seed=0, steps=0, task=task))
 
