@@ -7,8 +7,8 @@ Claim:  reviews as bags of 20,000 bigrams, the mean of their vectors and a linea
         moments that are kept.
 Limits: it does not gain here. Lazy rows learn more slowly, as each moves in one batch
         of many; the best accuracies of Adam and of kept moments are alike, and moments
-        that move lose two points, at 0.004 too. The post's model reads sequences. The
-        rate is the post's, not chosen; seed 10 was looked at before.
+        that move lose one or two points, at 0.004 too. The post's model reads
+        sequences. The rate is the post's, not chosen; seed 10 was looked at before.
 Source: https://kexue.fm/archives/6869
 Run:    python -m experiments.run --config=configs/optim/rare_rows.py:adam
 Cost:   3 variants, 40 s each on two CPU cores.
