@@ -50,7 +50,7 @@ def get_config(variant="adam"):
         config.optimizer = dict(
             make="optax:partition",
             transforms=dict(embedding=lazy, matrix=adam, bias=adam),
-            param_labels=dict(bind="kexue_jax.optim.roles:by_role"),
+            param_labels=dict(bind="kexue_jax.optim:by_role"),
         )
     return config
 

@@ -51,7 +51,7 @@ def get_config(variant="tiger"):
         config.optimizer = dict(
             make="optax:partition",
             transforms=dict(embedding=table, matrix=tiger, bias=tiger),
-            param_labels=dict(bind="kexue_jax.optim.roles:by_role"),
+            param_labels=dict(bind="kexue_jax.optim:by_role"),
         )
     return config
 
