@@ -1,6 +1,7 @@
 """Optax transforms, usable without the rest of the house."""
 
 from kexue_jax.optim.accumulation import accumulate_in_momentum
+from kexue_jax.optim.adafactor import adafactor, scale_by_adafactor
 from kexue_jax.optim.adax import adax, adaxw, scale_by_adax
 from kexue_jax.optim.averaging import average_weights
 from kexue_jax.optim.child_tuning import (
@@ -50,6 +51,7 @@ from kexue_jax.optim.tiger import scale_by_sign_momentum, tiger
 
 __all__ = [
     "accumulate_in_momentum",
+    "adafactor",
     "adax",
     "adaxw",
     "aligned_mtl",
@@ -84,6 +86,7 @@ __all__ = [
     "random_loss_weights",
     "real_time_loss_weights",
     "relative_step",
+    "scale_by_adafactor",
     "scale_by_adax",
     "scale_by_exponentiated_rates",
     "scale_by_l0l1",
