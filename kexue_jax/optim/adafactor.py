@@ -43,15 +43,13 @@ def factored_axes(shape: tuple[int, ...], least: int = 128) -> tuple[int, int] |
     return (int(smaller), int(larger)) if shape[smaller] >= max(least, 1) else None
 
 
-def _fresh(*arrays: Any) -> Any:
-    """The same arrays, of which the compiler does not know it.
+def _again(x: jax.Array, other: jax.Array) -> jax.Array:
+    """The same; the compiler does not know it, if each call has another `other`.
 
-    What is computed of them is computed anew. XLA would else keep a square that is
-    summed along two axes, a new array as large as the gradient; on a CPU that takes
-    several times as long as to read the gradient again.
+    XLA would else make the square, which is summed along two axes, as an array like
+    the gradient; on a CPU that takes several times as long as to read that again.
     """
-    found = jax.lax.optimization_barrier(arrays)
-    return found if len(arrays) > 1 else found[0]
+    return jax.lax.optimization_barrier((x, other))[0]
 
 
 def _inverse_root(x: jax.Array) -> jax.Array:
@@ -61,7 +59,6 @@ def _inverse_root(x: jax.Array) -> jax.Array:
 
 
 def _root_mean_square(x: jax.Array) -> jax.Array:
-    x = _fresh(x)
     return safe_root(jnp.sum(x * x) / max(x.size, 1))
 
 
@@ -167,13 +164,13 @@ def scale_by_adafactor(
 
         def factored(g, rows, columns):
             column, row = factored_axes(g.shape, min_dim_size_to_factor)
-            x, y, z = (widened(_fresh(g)) for _ in range(3))
+            x, y, z = (widened(_again(g, other)) for other in (rate, rows, columns))
             rows = mix(rows, jnp.mean(x * x, axis=row, keepdims=True))
             columns = mix(columns, jnp.mean(y * y, axis=column, keepdims=True))
             left = widened(rows)
             mean = jnp.mean(left, axis=column, keepdims=True)
             left = _inverse_root(left / jnp.where(mean > 0, mean, 1.0))
-            left, right = _fresh(left, _inverse_root(widened(columns)))
+            right = _inverse_root(widened(columns))
             if clip is None:
                 return left, right, 1.0, rows, columns
             # a product of leaves and vectors alone is summed without being made
@@ -192,7 +189,7 @@ def scale_by_adafactor(
             factor = 1.0 if clip is None else 1.0 / jnp.maximum(1.0, size / clip)
             if min_scale is not None:
                 factor *= jnp.maximum(_root_mean_square(widened(p)), min_scale)
-            step = widened(_fresh(g)) * _fresh(left * factor) * right
+            step = widened(g) * (left * factor) * right
             return _Leaf(step.astype(g.dtype), rows, columns, whole)
 
         params = updates if params is None else params

@@ -113,6 +113,19 @@ def test_rows_without_gradient_stay_where_they_are():
     assert seen[1, 0] > 0.1
 
 
+def test_no_array_of_the_size_of_a_gradient_is_made():
+    params = {"a": jax.ShapeDtypeStruct((256, 512), jnp.float32)}
+    tx = adafactor(1e-2)
+
+    def step(params, state, grads):
+        updates, state = tx.update(grads, state, params)
+        return optax.apply_updates(params, updates), state
+
+    state = jax.eval_shape(tx.init, params)
+    lowered = jax.jit(step, donate_argnums=(0, 1)).lower(params, state, params)
+    assert lowered.compile().memory_analysis().temp_size_in_bytes < 256 * 512
+
+
 def test_bfloat16_keeps_its_dtype_and_a_second_call_compiles_nothing():
     params = {"a": jnp.ones((4, 3), jnp.bfloat16)}
     tx = adafactor(1e-2, min_dim_size_to_factor=2, nu_dtype=jnp.float32)
