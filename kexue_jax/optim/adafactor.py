@@ -162,8 +162,8 @@ def scale_by_adafactor(
                 old.dtype
             )
 
-        def factored(g, rows, columns):
-            column, row = factored_axes(g.shape, min_dim_size_to_factor)
+        def factored(g, rows, columns, axes):
+            column, row = axes
             x, y, z = (widened(_again(g, other)) for other in (rate, rows, columns))
             rows = mix(rows, jnp.mean(x * x, axis=row, keepdims=True))
             columns = mix(columns, jnp.mean(y * y, axis=column, keepdims=True))
@@ -179,8 +179,9 @@ def scale_by_adafactor(
             return left, right, size, rows, columns
 
         def direction(g, p, rows, columns, whole):
-            if whole is None:
-                left, right, size, rows, columns = factored(g, rows, columns)
+            axes = factored_axes(g.shape, min_dim_size_to_factor)
+            if axes is not None:
+                left, right, size, rows, columns = factored(g, rows, columns, axes)
             else:
                 whole = mix(whole, jnp.square(widened(g)))
                 left, right, size = _inverse_root(widened(whole)), 1.0, 1.0
