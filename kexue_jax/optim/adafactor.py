@@ -173,9 +173,10 @@ def scale_by_adafactor(
             right = _inverse_root(widened(columns))
             if clip is None:
                 return left, right, 1.0, rows, columns
-            # a product of leaves and vectors alone is summed without being made
-            squares = jnp.sum(z * z * (right * right), axis=row, keepdims=True)
-            size = safe_root(jnp.sum(squares * (left * left)) / g.size)
+            # along the last axis, leaves times vectors are summed without being made
+            outer, inner = (left, right) if row > column else (right, left)
+            squares = jnp.sum(z * z * (inner * inner), max(axes), keepdims=True)
+            size = safe_root(jnp.sum(squares * (outer * outer)) / g.size)
             return left, right, size, rows, columns
 
         def direction(g, p, rows, columns, whole):
