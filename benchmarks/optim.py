@@ -42,7 +42,10 @@ same in float64 NumPy, in units of that of the change.
 PASSES = """
 `optax.adamw` and `optax.lion` make a pass for each array they write. That is 40 bytes a
 parameter where 28 would do, and for Lion, which needs the old momentum in both of its
-passes and so copies it, 36 in place of 20, in a new array at each step.
+passes and so copies it, 36 in place of 20, in a new array at each step. An array that
+is made in a step costs more than a pass, as the system gives its pages anew. LAMB makes
+one, as it cannot step before it has the norm of its direction, and rows that keep their
+moments make one for each of these.
 """
 MERGED = """
 The gradients of K objectives, {millions} million parameters: a tree of `[K, ...]` for
@@ -131,22 +134,23 @@ def bars(found: Found) -> list[Bar]:
             ratio = entry(found, cell, "torchjd").get("ratio", math.nan)
             made.append(Bar(f"{merge}, K = {count}, over torchjd", ratio, True, goal))
             if count == max(OBJECTIVES):
-                made += _merged(found, cell, f"{merge}, K = {count}")
+                made += _merged(found, merge, count)
     return made
 
 
-def _merged(found: Found, cell: str, label: str) -> list[Bar]:
+def _merged(found: Found, merge: str, count: int) -> list[Bar]:
     """Goals of a merge beside its time."""
+    cell = name("merges", f"{merge}, K = {count}", MILLIONS)
     ours, theirs = (entry(found, cell, way) for way in ("ours", "torchjd"))
-    count = found.get(cell, {}).get("parameters", math.nan)
-    arrays = ours.get("bytes", math.nan) / (4 * count)
-    made = [Bar(f"{label}: arrays made, in gradients", arrays, False, 1.5)]
-    less = ours.get("objective", math.nan) - theirs.get("objective", math.nan)
-    if not math.isnan(less) or not ours:
-        size = abs(theirs.get("objective", math.nan))
-        text = f"{label}: objective less that of torchjd, as a share"
-        made.append(Bar(text, less / size, False, 1e-6))
-    return made
+    size = 4 * found.get(cell, {}).get("parameters", math.nan)
+    made = ours.get("bytes", math.nan) / size
+    label = f"{merge}, K = {count}"
+    bars = [Bar(f"{label}: arrays made, in gradients", made, False, 1.5)]
+    if merge in ("MGDA", "CAGrad"):
+        low, high = (x.get("objective", math.nan) for x in (ours, theirs))
+        more = (low - high) / abs(high)
+        bars.append(Bar(f"{label}: objective above torchjd's", more, False, 1e-6))
+    return bars
 
 
 def _step_rows(found: Found, size: int, ways: Mapping[str, Sequence[str]]) -> list[str]:
@@ -178,7 +182,7 @@ def _step_rows(found: Found, size: int, ways: Mapping[str, Sequence[str]]) -> li
                     f"{1e9 * got['median'] / count:.2f}",
                     f"{got['bound']:.2f}",
                     f"{got['bytes'] / (4 * count):.2f}",
-                    "" if math.isnan(got["error"]) else f"{got['error']:.0e}",
+                    "" if got["error"] is None else f"{got['error']:.0e}",
                     whose if at else "",
                     ratio,
                 )
@@ -201,7 +205,7 @@ def _merge_rows(found: Found) -> list[str]:
                     shown.append(found.get(cell, {}).get("failed", ""))
                     continue
                 value = got["objective"]
-                end = "" if math.isnan(value) else f", {value:.6g}"
+                end = "" if value is None else f", {value:.6g}"
                 made = got["bytes"] / size
                 shown.append(f"{1e3 * got['median']:.1f} ms, {made:.2f}{end}")
             ratio = entry(found, cell, "torchjd").get("ratio")

@@ -34,17 +34,16 @@ def adamw(g, p, state, t, role):
     return p - RATE * (_adam(g, state, t) + DECAY * p)
 
 
-def adaxw(g, p, state, t, role):
-    """AdaX with decoupled decay."""
+def adax(g, p, state, t, role):
+    """AdaX without decay."""
     weight = 1e-4 / np.expm1(t * np.log1p(1e-4))
     m, v = _moment(state, "m", g, 0.1), _moment(state, "v", g**2, weight)
-    return p - RATE * (m / np.sqrt(v + 1e-12) + DECAY * p)
+    return p - RATE * m / np.sqrt(v + 1e-12)
 
 
-def adax(g, p, state, t, role):
-    """AdaX with decay inside the gradient."""
-    g = g + DECAY * p
-    return adaxw(g, p, state, t, role) + RATE * DECAY * p
+def adaxw(g, p, state, t, role):
+    """AdaX with decoupled decay."""
+    return adax(g, p, state, t, role) - RATE * DECAY * p
 
 
 def lamb(g, p, state, t, role):

@@ -51,7 +51,7 @@ def _rated(direction: optax.GradientTransformation, decay: float = 0.0) -> Any:
 # Whatever belongs to one leaf may wait in a cache, what belongs to all may not.
 WAYS = {
     "optax.adamw": Way(_adamw, 28, "adamw"),
-    "adax": Way(lambda: optim.adax(RATE, weight_decay=DECAY), 28, "adax"),
+    "adax": Way(lambda: optim.adax(RATE), 28, "adax"),
     "adaxw": Way(lambda: optim.adaxw(RATE, weight_decay=DECAY), 28, "adaxw"),
     "lamb": Way(lambda: optim.lamb(RATE, weight_decay=DECAY), 28, "lamb"),
     "lookahead(adamw)": Way(lambda: optim.lookahead(_adamw(), PERIOD), 36, "lookahead"),
@@ -180,15 +180,15 @@ def _start(way: str, params: Any) -> Any:
     return params
 
 
-def error(way: str) -> float:
+def error(way: str) -> float | None:
     """The error after 50 steps beside `optim_rewrites`, in units of the change.
 
     Both as root mean squares over five leaves, one a table most of whose rows are
-    without gradient in each step. A nan if there is no rewrite.
+    without gradient in each step. None if there is no rewrite.
     """
     rule = WAYS[way].rewrite
     if not rule:
-        return float("nan")
+        return None
     rng = np.random.default_rng(1)
     shapes = {
         "words": {"embedding": (200, 160)},
@@ -337,14 +337,18 @@ def _conflicting(shapes: Any, objectives: int) -> Any:
     return jax.tree.map(draw, shapes, is_leaf=lambda x: isinstance(x, tuple))
 
 
-def _objective(merge: str, rows: np.ndarray, found: np.ndarray) -> float:
+def _objective(merge: str, rows: np.ndarray, found: np.ndarray) -> float | None:
     """What the merge makes small: a norm, or minus the gain of the worst off."""
     found = found.astype(np.float64)
     if merge == "MGDA":
         return float(np.linalg.norm(found))
-    if merge == "CAGrad":
+    if merge == "CAGrad":  # within the ball around the mean; who is outside is drawn in
+        mean = rows.mean(axis=0, dtype=np.float64)
+        apart = found - mean
+        reach = RADIUS * np.linalg.norm(mean) / np.linalg.norm(apart)
+        found = mean + min(1.0, float(reach)) * apart
         return -float(min(np.vdot(row.astype(np.float64), found) for row in rows))
-    return float("nan")
+    return None
 
 
 def merges(merge: str, objectives: int, rounds: int = ROUNDS) -> dict[str, Any]:
