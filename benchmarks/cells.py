@@ -132,7 +132,7 @@ def measured(
 
 
 def environment(packages: Sequence[str], cores: int | None) -> dict[str, Any]:
-    """Returns what a time depends on: versions, the machine, the commit, the date."""
+    """Returns what a time depends on: versions, machine, its load, commit, date."""
 
     def git(*words: str) -> str:
         command = ["git", "-C", str(ROOT), *words]
@@ -147,6 +147,7 @@ def environment(packages: Sequence[str], cores: int | None) -> dict[str, Any]:
         "machine": platform.platform(),
         "processor": models[0] if models else platform.processor(),
         "cores": len(os.sched_getaffinity(0)) if cores is None else cores,
+        "load": round(os.getloadavg()[1], 1),  # of five minutes, ours included
         "commit": git("rev-parse", "HEAD"),
         "changed": bool(git("status", "--porcelain", "--untracked-files=no")),
         "date": time.strftime("%Y-%m-%d %H:%M:%S %z"),

@@ -27,7 +27,8 @@ INTRODUCTION = """
 Written by `python -m benchmarks.optim --write`; no cell is typed. On {cores} core(s)
 ({processor}, {days}; {versions}). Every cell in a process of its own, where what is
 compared takes turns, round by round, with a triad `b + s c` in place between them.
-Ratios are medians of the ratios of the rounds. {clock}
+Ratios are medians of the ratios of the rounds. {clock} At the end the machine had a
+load of {load}, this run included.
 """
 STEPS = """
 A step is the update and its application, jitted, params and state donated, on the tree
@@ -123,7 +124,7 @@ def bars(found: Found) -> list[Bar]:
     made.append(Bar("adafactor over optax.adafactor", factored, True, 3.0))
     made += [
         Bar(f"{way}, in units of its traffic", of(way, "bound", way), False, 1.5)
-        for way in PEERS
+        for way in ADAM
     ]
     again = [of(way, "compilations", way) for way in PEERS]
     most = math.nan if any(map(math.isnan, again)) else max(again)
@@ -143,9 +144,9 @@ def _merged(found: Found, merge: str, count: int) -> list[Bar]:
     cell = name("merges", f"{merge}, K = {count}", MILLIONS)
     ours, theirs = (entry(found, cell, way) for way in ("ours", "torchjd"))
     size = 4 * found.get(cell, {}).get("parameters", math.nan)
-    made = ours.get("bytes", math.nan) / size
+    copied = (ours.get("bytes", math.nan) - size) / (count * size)
     label = f"{merge}, K = {count}"
-    bars = [Bar(f"{label}: arrays made, in gradients", made, False, 1.5)]
+    bars = [Bar(f"{label}: gradients copied, as a share", copied, False, 0.5)]
     if merge in ("MGDA", "CAGrad"):
         low, high = (x.get("objective", math.nan) for x in (ours, theirs))
         more = (low - high) / abs(high)
