@@ -173,3 +173,26 @@ def test_params_are_needed_for_their_size():
     tx, grads = scale_by_adafactor(), {"a": jnp.ones(3)}
     with pytest.raises(ValueError, match="needs the params"):
         tx.update(grads, tx.init(grads))
+
+
+def test_rows_shared_by_devices_are_factored_all_the_same():
+    draws = np.random.default_rng(0)
+    params, grads = (draws.normal(size=(8, 6)).astype(np.float32) for _ in range(2))
+    tx = scale_by_adafactor(min_dim_size_to_factor=2)
+
+    def call(params, grads):
+        state = tx.init(params)
+        return state, *tx.update(grads, state, params)
+
+    want = jax.jit(call)(params, grads)
+    axis = jax.sharding.AxisType.Explicit
+    mesh = jax.make_mesh((8,), ("x",), axis_types=(axis,))
+    with jax.set_mesh(mesh):
+        rows = jax.NamedSharding(mesh, jax.P("x"))
+        got = jax.jit(call)(*jax.device_put((params, grads), rows))
+    assert jax.tree.map(jax.typeof, got[0]) == jax.tree.map(jax.typeof, got[2])
+    assert got[1].sharding.shard_shape(got[1].shape) == (1, 6)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5),
+        *jax.device_get((got[1:], want[1:])),
+    )
