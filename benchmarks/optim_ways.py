@@ -19,7 +19,7 @@ import optax
 from benchmarks import cells, optim_rewrites
 from benchmarks.optim_rewrites import DECAY, EVERY, GAMMA, PERIOD, RATE
 from kexue_jax import optim
-from kexue_jax.optim.roles import by_role
+from kexue_jax.optim import by_role
 
 ROUNDS, STEPS = 15, 50
 TRIAD = 2**25  # numbers in each of two arrays, 128 MiB: beyond all caches
@@ -293,6 +293,7 @@ def steps(ways: list[str], layers: int, rounds: int = ROUNDS) -> dict[str, Any]:
     def runner(way):
         tx, params = WAYS[way].make(), _start(way, values)
         state = jax.jit(tx.init)(params)
+        jax.block_until_ready((params, state))
         step = compiled[way] = step_of(tx)
         alone = step.lower(params, state, grads).compile()
         kept = [params, state]
