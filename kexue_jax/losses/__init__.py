@@ -4,6 +4,12 @@ from kexue_jax.losses.adversarial import adversarial, free_adversarial
 from kexue_jax.losses.cosent import cosent, cosent_dense
 from kexue_jax.losses.flooding import flooded, flooding
 from kexue_jax.losses.gradient_penalty import gradient_penalty, input_gradient_penalty
+from kexue_jax.losses.score_function import (
+    expected_reward_loss,
+    optimal_baseline,
+    score_function_loss,
+    softmax_score_norms,
+)
 from kexue_jax.losses.sentence_pairs import (
     cosine_embedding_loss,
     cosine_margins_loss,
@@ -17,6 +23,7 @@ from kexue_jax.losses.sentence_pairs import (
 from kexue_jax.losses.sharpness import sharpness_aware
 from kexue_jax.losses.units import in_units
 from kexue_jax.losses.virtual_adversarial import virtual_adversarial_loss
+from kexue_jax.losses.zeroth_order import zeroth_order
 
 __all__ = [
     "adversarial",
@@ -25,6 +32,7 @@ __all__ = [
     "cosine_embedding_loss",
     "cosine_margins_loss",
     "cosine_regression_loss",
+    "expected_reward_loss",
     "flooded",
     "flooding",
     "free_adversarial",
@@ -32,10 +40,14 @@ __all__ = [
     "in_units",
     "input_gradient_penalty",
     "linear_cosine_loss",
+    "optimal_baseline",
     "pair_classification_loss",
     "pair_features",
+    "score_function_loss",
     "sharpness_aware",
+    "softmax_score_norms",
     "squared_cosine_loss",
     "triplet_loss",
     "virtual_adversarial_loss",
+    "zeroth_order",
 ]

@@ -45,6 +45,7 @@ from kexue_jax.optim.loss_weights import (
 from kexue_jax.optim.pairwise_projections import gradvac, pcgrad
 from kexue_jax.optim.roles import by_role
 from kexue_jax.optim.schedules import piecewise_linear, relative_step
+from kexue_jax.optim.spsa import mle_guided_step, spsa
 from kexue_jax.optim.surgery import sum_gradients, sum_unit_gradients
 from kexue_jax.optim.tiger import scale_by_sign_momentum, tiger
 
@@ -77,6 +78,7 @@ __all__ = [
     "mgda",
     "mgda_by_averaging",
     "mgda_by_frank_wolfe",
+    "mle_guided_step",
     "nash_mtl",
     "pcgrad",
     "piecewise_linear",
@@ -91,6 +93,7 @@ __all__ = [
     "scale_by_sign_momentum",
     "smooth_clip_by_global_norm",
     "smooth_clip_by_norm",
+    "spsa",
     "sum_gradients",
     "sum_unit_gradients",
     "tiger",
