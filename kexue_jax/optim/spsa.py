@@ -1,7 +1,6 @@
 """Transforms that ask for values of the loss, not for its gradient."""
 
 import functools
-import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -41,7 +40,7 @@ def _require_value_fn(value_fn: Callable | None, name: str) -> Callable:
 def spsa(
     a: float = 0.1,
     c: float = 0.1,
-    A: float = 0.0,  # noqa: N803, the letter of the literature
+    A: float = 0.0,
     alpha: float = 0.602,
     gamma: float = 0.101,
     *,
@@ -180,10 +179,9 @@ def mle_guided_step(
                 )
             )
             scale = -0.5 / deviation**2
+            share = jnp.asarray(mixture, jnp.float32)
             density = jnp.logaddexp(
-                math.log(mixture) if isinstance(mixture, float) else jnp.log(mixture),
-                jnp.log1p(-jnp.asarray(mixture, jnp.float32))
-                + scale * (guided - free),
+                jnp.log(share), jnp.log1p(-share) + scale * (guided - free)
             )
             return -widened(jnp.asarray(value)) / temperature - scale * free - density
 

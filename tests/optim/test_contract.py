@@ -46,8 +46,12 @@ WHOLE_LEAVES = {
     "lamb",
     "lazy_rows",
     "scale_by_name",
+    "spsa",
+    "mle_guided_step",
     "tiger",
 }
+# Ask for values of the loss and are the last of a chain, or the whole of it.
+LAST = {"mle_guided_step", "spsa"}
 # Keep a copy of the weights that is float32 at least; let pass what is no float.
 WIDE, ANY_DTYPE = {"average_weights", "db_mtl", "lookahead"}, {"average_weights"}
 # Are not built by optax.inject_hyperparams: they look at a number.
@@ -505,12 +509,18 @@ def test_a_minimum_is_found(name, problem):
     rate = optax.linear_schedule(peak, 0.0, 20_000)
     if name == "child_tuning_driven":
         tx = transform(name, mask=lambda p: jax.tree.map(jnp.ones_like, p))
+    elif name == "spsa":
+        a, alpha = (0.05, 0.4) if problem == "parabola" else (2e-3, 0.2)
+        tx = transform(name, a=a, c=1e-2, alpha=alpha)
+    elif name == "mle_guided_step":
+        tx = transform(name, deviation=1e-3, mixture=0.1, temperature=10.0)
+        tx = optax.chain(optax.scale_by_learning_rate(rate), tx)
     elif name in RATED:
         plain = dict(weight_decay=0.0) if name in NO_DECAY else {}
         tx = transform(name, learning_rate=rate, **plain)
     else:
         tx = transform(name)
-    if name not in RATED and INNER not in arguments(name).values():
+    if name not in {*RATED, *LAST} and INNER not in arguments(name).values():
         tx = optax.chain(tx, optax.scale_by_learning_rate(rate))
 
     @jax.jit
@@ -518,7 +528,9 @@ def test_a_minimum_is_found(name, problem):
         def step(carry, _):
             x, state = carry
             value, grad = jax.value_and_grad(loss)(x)
-            updates, state = tx.update(grad, state, x, grad=grad, value=value)
+            updates, state = tx.update(
+                grad, state, x, grad=grad, value=value, value_fn=loss
+            )
             return (optax.apply_updates(x, updates), state), None
 
         return jax.lax.scan(step, (x, tx.init(x)), None, 20_000)[0][0]
