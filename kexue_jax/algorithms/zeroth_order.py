@@ -207,7 +207,9 @@ def zeroth_order_gradient(
     >>> bool(jnp.all(jnp.abs(slope - 0.798) < 0.03))
     True
     """
-    options = dict(estimator=estimator, baseline=baseline, shaping=shaping)
+    options: dict[str, Any] = dict(
+        estimator=estimator, baseline=baseline, shaping=shaping
+    )
     check_options(
         deviation=deviation,
         directions=directions,

@@ -66,7 +66,7 @@ def zeroth_order(
       no gradient, or for the last steps; Malladi et al., arXiv 2305.17333, train whole
       language models so.
     """
-    options = dict(
+    options: dict[str, Any] = dict(
         deviation=deviation,
         directions=directions,
         estimator=estimator,
