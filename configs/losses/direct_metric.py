@@ -14,7 +14,7 @@ SMOKE = {"steps": 3, "task.likelihood_steps": 1}
 
 
 def get_config(variant="zeroth"):
-    config = ConfigDict(dict(seed=0, steps=900, log_every=10, eval_every=100))
+    config = ConfigDict(dict(seed=0, steps=500, log_every=10, eval_every=100))
     room = "kexue_jax.tasks.score_training"
     task = dict(
         make=f"{room}:ScoreTraining",
@@ -28,9 +28,11 @@ def get_config(variant="zeroth"):
         ),
         model=dict(bind="kexue_jax.nn.rows:InputClassifier", columns=2, hidden=()),
         score=dict(bind=f"{room}:f1"),
-        reported=dict(f1=dict(bind=f"{room}:f1"), accuracy=dict(bind=f"{room}:accuracy")),
+        reported=dict(
+            f1=dict(bind=f"{room}:f1"), accuracy=dict(bind=f"{room}:accuracy")
+        ),
         objective="score",
-        likelihood_steps=300,
+        likelihood_steps=200,
         samples=64,
         baseline="leave_one_out",
     )
@@ -53,7 +55,7 @@ def get_config(variant="zeroth"):
         }
         task |= dict(estimator=dict(zeroth, **more[variant]))
     config.task = task
-    points = ((0, 0.1), (300, 0.1), (301, 0.03), (600, 0.03), (900, 0.0))
+    points = ((0, 0.1), (200, 0.1), (201, 0.03), (350, 0.03), (500, 0.0))
     rate = dict(make="kexue_jax.optim.schedules:piecewise_linear", points=points)
     config.optimizer = dict(make="optax:adam", learning_rate=rate)
     return config

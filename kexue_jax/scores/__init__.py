@@ -2,8 +2,8 @@
 
 from kexue_jax.scores.bleu import (
     BleuCounts,
-    bleu,
     bleu_counts,
+    bleu_of_counts,
     corpus_bleu,
     sentence_bleu,
 )
@@ -20,8 +20,8 @@ __all__ = [
     "ClassScores",
     "accuracy",
     "binary_scores",
-    "bleu",
     "bleu_counts",
+    "bleu_of_counts",
     "class_scores",
     "corpus_bleu",
     "macro_scores",

@@ -114,7 +114,7 @@ def bleu_counts(
     return one(candidate, candidate_length, references, reference_lengths)
 
 
-def bleu(
+def bleu_of_counts(
     counts: BleuCounts,
     *,
     smoothing: Literal["none", "floor", "add_k", "exponential"] = "exponential",
@@ -188,7 +188,7 @@ def sentence_bleu(
 ) -> jax.Array:
     """Returns BLEU of each sentence, ``[...]`` from 0 to 1, with the effective order.
 
-    Arguments and errors are those of `bleu_counts` and `bleu`.
+    Arguments and errors are those of `bleu_counts` and `bleu_of_counts`.
 
     >>> tokens = jnp.array([5, 6, 7, 8, 0])
     >>> sentence_bleu(tokens, jnp.array(4), tokens[None, :4], jnp.array([4]))
@@ -197,7 +197,9 @@ def sentence_bleu(
     counts = bleu_counts(
         candidate, candidate_length, references, reference_lengths, order=order
     )
-    return bleu(counts, smoothing=smoothing, amount=amount, effective_order=True)
+    return bleu_of_counts(
+        counts, smoothing=smoothing, amount=amount, effective_order=True
+    )
 
 
 def corpus_bleu(
@@ -217,11 +219,11 @@ def corpus_bleu(
 
     Args:
       candidate, candidate_length, references, reference_lengths, order, smoothing,
-        amount: as in `bleu_counts` and `bleu`.
+        amount: as in `bleu_counts` and `bleu_of_counts`.
       weight: ``[...]``, 0 for rows that only fill up; default 1 each.
 
     Raises:
-      ValueError: as `bleu_counts` and `bleu`.
+      ValueError: as `bleu_counts` and `bleu_of_counts`.
     """
     counts = bleu_counts(
         candidate, candidate_length, references, reference_lengths, order=order
@@ -235,4 +237,4 @@ def corpus_bleu(
         return jnp.sum(weighed, axis=tuple(range(weight.ndim)))
 
     total = BleuCounts(*map(summed, counts))
-    return bleu(total, smoothing=smoothing, amount=amount)
+    return bleu_of_counts(total, smoothing=smoothing, amount=amount)

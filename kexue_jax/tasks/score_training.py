@@ -8,10 +8,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from kexue_jax import scores as scoring
 from kexue_jax.exhibits import Exhibit, Table
 from kexue_jax.losses.score_function import score_function_loss
 from kexue_jax.nn.functional import functional
-from kexue_jax.scores import bleu, classification
 
 Batch = Mapping[str, Any]
 Score = Callable[[jax.Array, Batch], jax.Array]
@@ -19,14 +19,12 @@ Score = Callable[[jax.Array, Batch], jax.Array]
 
 def accuracy(chosen: jax.Array, batch: Batch) -> jax.Array:
     """Returns the share of the batch, by weight, that was given its label: ``[]``."""
-    return classification.accuracy(chosen, batch["label"], batch.get("weight"))
+    return scoring.accuracy(chosen, batch["label"], batch.get("weight"))
 
 
 def f1(chosen: jax.Array, batch: Batch) -> jax.Array:
     """Returns F1 of class 1 of the batch: ``[]``."""
-    found = classification.binary_scores(
-        chosen == 1, batch["label"] == 1, batch.get("weight")
-    )
+    found = scoring.binary_scores(chosen == 1, batch["label"] == 1, batch.get("weight"))
     return found.f1
 
 
@@ -34,18 +32,18 @@ def row_bleu(chosen: jax.Array, batch: Batch) -> jax.Array:
     """Returns BLEU of each row, against its references: ``[B]``."""
     length = batch["length"]
     lengths = jnp.broadcast_to(length[:, None], batch["references"].shape[:2])
-    return bleu.sentence_bleu(chosen, length, batch["references"], lengths)
+    return scoring.sentence_bleu(chosen, length, batch["references"], lengths)
 
 
 def corpus_bleu(chosen: jax.Array, batch: Batch) -> jax.Array:
     """Returns BLEU of all rows together: ``[]``."""
     length = batch["length"]
     lengths = jnp.broadcast_to(length[:, None], batch["references"].shape[:2])
-    return bleu.corpus_bleu(chosen, length, batch["references"], lengths)
+    return scoring.corpus_bleu(chosen, length, batch["references"], lengths)
 
 
 class Labelled(Protocol):
-    """Batches with ``inputs`` ``[B, ...]``, ``label`` ``[B, ...]`` and what scores read.
+    """Batches with ``inputs``, ``label`` ``[B, ...]`` and what scores read.
 
     ``weight``, shaped like the label, says which labels count, and how much.
     """
@@ -84,9 +82,9 @@ class ScoreTraining:
             label.
           score: from choices ``[B, ...]`` and the batch to ``[]`` or one a row,
             ``[B]``; higher is better. This module has some.
-          objective: what is descended after the first steps: the cross-entropy,
-            ``"likelihood"``; by score-function gradients of what is drawn, ``"policy"``;
-            or 1 less the score of the likeliest, ``"score"``, which is piecewise
+          objective: what is descended after the first steps: ``"likelihood"``, the
+            cross-entropy; ``"policy"``, by score-function gradients of what is drawn;
+            or ``"score"``, 1 less the score of the likeliest, which is piecewise
             constant: something has to estimate its gradient, `estimator` or the
             config's ``wrap``.
           likelihood_steps: steps of cross-entropy before.

@@ -1,4 +1,4 @@
-"""Task: zeroth-order gradients of accuracy beside the policy gradient, and variances."""
+"""Task: zeroth-order gradients of accuracy beside policy gradients; variances."""
 
 from functools import partial
 from typing import Any, Protocol
@@ -151,7 +151,7 @@ class ZerothOrderCosine(Analysis):
         return spread, theory
 
     def _policies(self, rng):
-        """Of each policy the variance with no, mean and optimal baseline, ``[P, 3]``."""
+        """Variances by policy with no, mean and optimal baseline, ``[P, 3]``."""
         logits = jax.random.normal(rng, (self.policies, len(REWARDS)))
         p = jax.nn.softmax(logits)
         reward = jnp.broadcast_to(jnp.array(REWARDS), logits.shape)
@@ -199,9 +199,7 @@ class ZerothOrderCosine(Analysis):
         scores["baseline/mean_is_worse_than_none"] = np.mean(
             spreads[:, 1] > spreads[:, 0]
         )
-        rows = [
-            [name, round(float(scores[f"baseline/{name}"]), 4)] for name in names
-        ]
+        rows = [[name, round(float(scores[f"baseline/{name}"]), 4)] for name in names]
         by_tau = [
             Series(f"temperature {tau:g}", x, cosines[:, t].mean(axis=0))
             for t, tau in enumerate(self.temperatures)

@@ -7,7 +7,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from kexue_jax.scores.bleu import bleu, bleu_counts, corpus_bleu, sentence_bleu
+from kexue_jax.scores.bleu import (
+    bleu_counts,
+    bleu_of_counts,
+    corpus_bleu,
+    sentence_bleu,
+)
 
 LENGTH, REFERENCES = 9, 3
 
@@ -101,10 +106,12 @@ def test_smoothing_stands_in_for_precisions_of_0():
         "exponential": (4 / 5, 2 / 4, 0.5 / 3, 0.25 / 2),
     }.items():
         want = short * np.prod(precisions) ** 0.25
-        np.testing.assert_allclose(bleu(counts, smoothing=smoothing), want, rtol=1e-5)
+        np.testing.assert_allclose(
+            bleu_of_counts(counts, smoothing=smoothing), want, rtol=1e-5
+        )
     added = short * (4 / 5 * 4 / 6 * 2 / 5 * 2 / 4) ** 0.25
     np.testing.assert_allclose(
-        bleu(counts, smoothing="add_k", amount=2.0), added, rtol=1e-5
+        bleu_of_counts(counts, smoothing="add_k", amount=2.0), added, rtol=1e-5
     )
 
 
@@ -137,6 +144,6 @@ def test_what_does_not_fit_is_refused():
         bleu_counts(tokens, one, tokens, one)
     counts = jax.jit(bleu_counts)(tokens, one, tokens[:, None], one[:, None])
     with pytest.raises(ValueError, match="smoothing must be one of"):
-        bleu(counts, smoothing="laplace")
+        bleu_of_counts(counts, smoothing="laplace")
     with pytest.raises(ValueError, match=r"takes no amount, got 1\.0"):
-        bleu(counts, amount=1.0)
+        bleu_of_counts(counts, amount=1.0)
