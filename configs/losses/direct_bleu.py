@@ -21,7 +21,7 @@ SMOKE = {"steps": 3, "task.likelihood_steps": 1, "task.data.held_out": 16}
 
 
 def get_config(variant="policy"):
-    config = ConfigDict(dict(seed=0, steps=1400, log_every=20, eval_every=200))
+    config = ConfigDict(dict(seed=0, steps=800, log_every=20, eval_every=100))
     room = "kexue_jax.tasks.score_training"
     length = 10
     task = dict(
@@ -55,7 +55,7 @@ def get_config(variant="policy"):
             row_bleu=dict(bind=f"{room}:row_bleu"),
         ),
         objective="score",
-        likelihood_steps=800,
+        likelihood_steps=600,
         samples=8,
         baseline="leave_one_out",
     )
@@ -69,20 +69,11 @@ def get_config(variant="policy"):
             chunk=8,
         )
         task |= dict(estimator=zeroth)
-    elif variant == "evolution":
-        zeroth = dict(
-            bind="kexue_jax.losses.zeroth_order:zeroth_order",
-            deviation=0.03,
-            directions=32,
-            chunk=8,
-            shaping="ranks",
-        )
-        task |= dict(estimator=zeroth)
     else:
         _, _, baseline = variant.partition("_")
         task |= dict(objective="policy", baseline=baseline or "leave_one_out")
     config.task = task
-    points = ((0, 0.0), (50, 3e-3), (700, 3e-3), (800, 1e-3), (1400, 1e-3))
+    points = ((0, 0.0), (50, 3e-3), (600, 3e-3), (601, 1e-3), (800, 1e-3))
     rate = dict(make="kexue_jax.optim.schedules:piecewise_linear", points=points)
     config.optimizer = dict(make="optax:adam", learning_rate=rate)
     return config
