@@ -1,10 +1,18 @@
 """BLEU as a reward chooses one of two orders where cross-entropy mixes them.
 
-Claim:  x
-Limits: x
+Claim:  a small Transformer writes a translation, all places at once; half of those it
+        learns from run backwards, and nothing tells which. After 800 steps of
+        cross-entropy BLEU of held-out rows, against both, is below 0.65. 200 steps on
+        BLEU itself after 600 of cross-entropy, by score-function gradients with the
+        mean of other draws, the score of the likeliest or no baseline, or by zeroth
+        order on all 41,520 parameters, bring it above 0.9, up by 0.3 or more.
+Limits: a made-up language of 20 words. Both orders are as good, so there is nothing to
+        explore: every place only has to agree with the others. Cross-entropy mixes them
+        when it has learned both; stopped early it may write the easier one alone.
+        Thresholds were set on other seeds than those reported.
 Source: https://kexue.fm/archives/7737
 Run:    python -m experiments.run --config=configs/losses/direct_bleu.py:policy
-Cost:   x
+Cost:   5 variants, 20 s each on two CPU cores, a minute by zeroth order.
 """
 
 from ml_collections import ConfigDict
@@ -17,7 +25,13 @@ VARIANTS = (
     "zeroth",
     "evolution",
 )
-SMOKE = {"steps": 3, "task.likelihood_steps": 1, "task.data.held_out": 16}
+SMOKE = {
+    "steps": 3,
+    "task.likelihood_steps": 1,
+    "task.data.held_out": 8,
+    "task.data.batch": 4,
+    "task.model.layers": 1,
+}
 
 
 def get_config(variant="policy"):
@@ -80,4 +94,11 @@ def get_config(variant="policy"):
 
 
 def claim(scores):
-    return True
+    start = scores["likelihood"]["valid/bleu"]
+    parts = {"cross-entropy mixes the orders": start < 0.65}
+    for variant in VARIANTS:
+        if variant != "likelihood":
+            found = scores[variant]["valid/bleu"]
+            parts[f"{variant}: BLEU is above 0.9"] = found > 0.9
+            parts[f"{variant}: BLEU goes up by 0.3"] = found - start > 0.3
+    return parts

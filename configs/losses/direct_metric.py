@@ -1,10 +1,19 @@
 """F1 itself as a loss finds the rare class that cross-entropy leaves alone.
 
-Claim:  x
-Limits: x
+Claim:  tumours, one in seven malignant, two columns that tell little, a linear model.
+        F1 of the malignant in what is held out is higher after F1 of the batch itself
+        was trained on, by score-function gradients, by zeroth order on all parameters
+        or on the threshold alone, or by an evolution strategy, each after
+        cross-entropy, or by zeroth order from the beginning: in every seed, and by 0.05
+        or more on average. Score-function gradients and zeroth order end within 0.03 of
+        each other. Accuracy, which nobody asked for, falls.
+Limits: one batch of all 210 rows, so that its F1 is that of the training set; of small
+        batches the mean of F1 is something else. With columns that tell much, such as
+        the radius, there is nothing to gain. Thresholds were set on other seeds than
+        those reported.
 Source: https://kexue.fm/archives/7737
 Run:    python -m experiments.run --config=configs/losses/direct_metric.py:policy
-Cost:   x
+Cost:   6 variants, 10 s each on two CPU cores.
 """
 
 from ml_collections import ConfigDict
@@ -62,4 +71,17 @@ def get_config(variant="zeroth"):
 
 
 def claim(scores):
-    return True
+    def gain(variant, score):
+        start = scores["likelihood"][f"valid/{score}"]
+        return scores[variant][f"valid/{score}"] - start
+
+    apart = scores["policy"]["valid/f1"] - scores["zeroth"]["valid/f1"]
+    parts = {"policy and zeroth order end alike": abs(apart) < 0.03}
+    for variant in VARIANTS:
+        if variant != "likelihood":
+            found = gain(variant, "f1")
+            parts[f"{variant}: F1 is higher"] = found > 0.0
+            parts[f"{variant}: by 0.05 on average"] = found.mean() >= 0.05
+    for variant in ("policy", "zeroth"):
+        parts[f"{variant}: accuracy falls"] = gain(variant, "accuracy") < 0.0
+    return parts

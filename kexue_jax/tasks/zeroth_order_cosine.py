@@ -160,7 +160,8 @@ class ZerothOrderCosine(Analysis):
         best = optimal_baseline(reward, norms, p)
         gradient = p * (reward - mean)
         baselines = jnp.stack([jnp.zeros_like(mean), mean, best])
-        squares = jnp.sum(p * jnp.square(reward - baselines) * norms, axis=-1)
+        share = (p * norms)[None]
+        squares = jnp.sum(share * jnp.square(reward[None] - baselines), axis=-1)
         return (squares - jnp.sum(jnp.square(gradient), axis=-1)[None]).T
 
     def measure(self, rng: jax.Array) -> Measured:
@@ -193,12 +194,10 @@ class ZerothOrderCosine(Analysis):
         for name, column in zip(names, spreads.T, strict=True):
             scores[f"baseline/{name}"] = column.mean() / spreads[:, 0].mean()
         room = 1.0 + 1e-4
-        scores["baseline/optimal_is_least"] = np.mean(
-            spreads[:, 2] <= room * spreads.min(axis=1)
-        )
-        scores["baseline/mean_is_worse_than_none"] = np.mean(
-            spreads[:, 1] > spreads[:, 0]
-        )
+        least_by = spreads[:, 2] <= room * spreads.min(axis=1)
+        scores["baseline/optimal_is_least"] = float(np.mean(least_by))
+        worse = spreads[:, 1] > spreads[:, 0]
+        scores["baseline/mean_is_worse_than_none"] = float(np.mean(worse))
         rows = [[name, round(float(scores[f"baseline/{name}"]), 4)] for name in names]
         by_tau = [
             Series(f"temperature {tau:g}", x, cosines[:, t].mean(axis=0))
