@@ -134,9 +134,9 @@ def mle_guided_step(
     Raises:
       ValueError: as `spsa`.
 
-    Numerics: weights from logarithms, in float32; candidates are drawn twice, from the
-      same keys, and not kept. Candidates whose loss is not finite weigh nothing; if
-      none is finite there is no step.
+    Numerics: weights from logarithms, in float32, in one pass that keeps one candidate
+      at a time. Those whose loss is not finite weigh nothing; if none is finite there
+      is no step.
 
     Source: https://kexue.fm/archives/7521; Welleck and Cho, arXiv 2006.03158.
     """
@@ -161,44 +161,40 @@ def mle_guided_step(
             leaves, structure = jax.tree.flatten(step)
             noise = [
                 jnp.where(guided, u, jnp.zeros_like(u))
-                + deviation
+                + jnp.asarray(deviation, u.dtype)
                 * jax.random.normal(jax.random.fold_in(key, 1 + i), u.shape, u.dtype)
                 for i, u in enumerate(leaves)
             ]
             return jax.tree.unflatten(structure, noise)
 
-        def log_weight(index):
-            change = drawn(index)
+        def log_weight(change):
             value = value_of(jax.tree.map(jnp.add, place, change))
-            # 2 log q is a log-sum of these two, over s^2; only differences matter.
-            free, guided = (
-                _total(jax.tree.map(square, change, step))
-                for square in (
-                    lambda d, u: jnp.square(d),
-                    lambda d, u: jnp.square(d - u),
-                )
-            )
-            scale = -0.5 / deviation**2
-            share = jnp.asarray(mixture, jnp.float32)
-            density = jnp.logaddexp(
+            free = _total(jax.tree.map(jnp.square, change))
+            guided = _total(jax.tree.map(lambda d, u: jnp.square(d - u), change, step))
+            scale, share = -0.5 / deviation**2, jnp.asarray(mixture, jnp.float32)
+            density = scale * free + jnp.logaddexp(
                 jnp.log(share), jnp.log1p(-share) + scale * (guided - free)
             )
-            return -widened(jnp.asarray(value)) / temperature - scale * free - density
+            found = -widened(jnp.asarray(value)) / temperature - density
+            return jnp.where(jnp.isfinite(found), found, -jnp.inf)
 
-        logs = jax.lax.map(log_weight, jnp.arange(candidates))
-        logs = jnp.where(jnp.isfinite(logs), logs, -jnp.inf)
-        most = jnp.max(logs)
-        weights = jnp.exp(logs - jnp.where(most > -jnp.inf, most, 0.0))
-        total = jnp.sum(weights)
-        weights = weights / jnp.where(total > 0.0, total, 1.0)
+        def add(carry, index):  # a softmax-weighted mean, in one pass
+            mean, total, most = carry
+            change = drawn(index)
+            log = log_weight(change)
+            top = jnp.maximum(most, log)
+            safe = jnp.where(top > -jnp.inf, top, 0.0)
+            old, new = total * jnp.exp(most - safe), jnp.exp(log - safe)
+            total = old + new
+            share = new / jnp.where(total > 0.0, total, 1.0)
+            mean = jax.tree.map(
+                lambda m, d: m + share.astype(m.dtype) * (d - m), mean, change
+            )
+            return (mean, total, top), None
 
-        def add(total, at):
-            weight, index = at
-            more = jax.tree.map(lambda t, d: t + weight * d, total, drawn(index))
-            return more, None
-
-        zeros = jax.tree.map(jnp.zeros_like, step)
-        mean, _ = jax.lax.scan(add, zeros, (weights, jnp.arange(candidates)))
+        none = jax.tree.map(jnp.zeros_like, step)
+        start = none, jnp.zeros(()), jnp.full((), -jnp.inf)
+        (mean, _, _), _ = jax.lax.scan(add, start, jnp.arange(candidates))
         steps = jax.tree.map(lambda g, s: s.astype(g.dtype), updates, mean)
         return steps, _next(state)
 

@@ -114,7 +114,8 @@ class ScoreTraining:
         self.data, self.batch, self.score = data, data.source, score
         self.likelihood_steps, self.samples = likelihood_steps, samples
         self.baseline = baseline
-        self.reported = {"score": score} if reported is None else dict(reported)
+        reported = {"score": score} if reported is None else reported
+        self.reported = {name: jax.jit(each) for name, each in reported.items()}
         self._make, self.apply = functional(partial(model, data.classes))
         plain = dict(
             likelihood=self._likelihood, policy=self._policy, score=self._score

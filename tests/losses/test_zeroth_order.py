@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from kexue_jax.algorithms.zeroth_order import zeroth_order_gradient
+from kexue_jax.data.small_tables import iris
 from kexue_jax.losses.zeroth_order import zeroth_order
 
 OPTIONS = dict(deviation=1e-2, directions=6, chunk=3)
@@ -107,3 +108,24 @@ def test_what_does_not_fit_is_refused(loss, problem):
         zeroth_order(loss, deviation=1.0)(*problem[:3], None)
     with pytest.raises(ValueError, match="takes a loss of one number"):
         zeroth_order(lambda *_: (jnp.ones(2), ({}, {})), deviation=1.0)(*problem)
+
+
+@pytest.mark.slow
+def test_irises_are_told_apart_by_training_on_accuracy_itself():
+    flowers = iris()
+
+    def wrong(params, extras, batch, rng):
+        scores = flowers.inputs @ params["kernel"] + params["bias"][None]
+        right = jnp.argmax(scores, axis=-1) == flowers.label
+        return 1.0 - jnp.mean(right), (extras, {})
+
+    wrapped = zeroth_order(wrong, deviation=0.5, directions=64, chunk=64)
+
+    def step(params, key):
+        slope, _ = jax.grad(wrapped, has_aux=True)(params, {}, {}, key)
+        return jax.tree.map(jnp.subtract, params, slope), None
+
+    start = {"kernel": jnp.zeros((4, 3)), "bias": jnp.zeros(3)}
+    keys = jax.random.split(jax.random.key(0), 300)
+    last, _ = jax.jit(lambda p: jax.lax.scan(step, p, keys))(start)
+    assert 1.0 - wrong(last, {}, {}, None)[0] > 0.96
