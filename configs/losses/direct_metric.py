@@ -5,8 +5,8 @@ Claim:  tumours, one in seven malignant, two columns that tell little, a linear 
         was trained on, by score-function gradients, by zeroth order on all parameters
         or on the threshold alone, or by an evolution strategy, each after
         cross-entropy, or from the beginning by zeroth order or SPSA: in every seed, and
-        by 0.05 or more on average. Score-function gradients and zeroth order end within 0.03 of
-        each other. Accuracy, which nobody asked for, falls.
+        by 0.05 or more on average. Score-function gradients and zeroth order end within
+        0.03 of each other. Accuracy, which nobody asked for, falls.
 Limits: one batch of all 210 rows, so that its F1 is that of the training set; of small
         batches the mean of F1 is something else. With columns that tell much, such as
         the radius, there is nothing to gain. Thresholds were set on other seeds than
