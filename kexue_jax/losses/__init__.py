@@ -5,6 +5,12 @@ from kexue_jax.losses.cosent import cosent, cosent_dense
 from kexue_jax.losses.flooding import flooded, flooding
 from kexue_jax.losses.gradient_penalty import gradient_penalty, input_gradient_penalty
 from kexue_jax.losses.output_gradients import output_gradient_penalty
+from kexue_jax.losses.score_function import (
+    expected_reward_loss,
+    optimal_baseline,
+    score_function_loss,
+    softmax_score_norms,
+)
 from kexue_jax.losses.sentence_pairs import (
     cosine_embedding_loss,
     cosine_margins_loss,
@@ -19,6 +25,7 @@ from kexue_jax.losses.sharpness import sharpness_aware
 from kexue_jax.losses.units import in_units
 from kexue_jax.losses.virtual_adversarial import virtual_adversarial_loss
 from kexue_jax.losses.weight_penalties import l2_penalty, weissi_penalty
+from kexue_jax.losses.zeroth_order import zeroth_order
 
 __all__ = [
     "adversarial",
@@ -27,6 +34,7 @@ __all__ = [
     "cosine_embedding_loss",
     "cosine_margins_loss",
     "cosine_regression_loss",
+    "expected_reward_loss",
     "flooded",
     "flooding",
     "free_adversarial",
@@ -35,13 +43,17 @@ __all__ = [
     "input_gradient_penalty",
     "l2_penalty",
     "linear_cosine_loss",
+    "optimal_baseline",
     "output_gradient_penalty",
     "pair_classification_loss",
     "pair_features",
+    "score_function_loss",
     "sharpness_aware",
+    "softmax_score_norms",
     "squared_cosine_loss",
     "triplet_loss",
     "uphill_change",
     "virtual_adversarial_loss",
     "weissi_penalty",
+    "zeroth_order",
 ]

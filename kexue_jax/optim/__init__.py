@@ -47,6 +47,7 @@ from kexue_jax.optim.loss_weights import (
 )
 from kexue_jax.optim.pairwise_projections import gradvac, pcgrad
 from kexue_jax.optim.schedules import piecewise_linear, relative_step
+from kexue_jax.optim.spsa import mle_guided_step, spsa
 from kexue_jax.optim.surgery import sum_gradients, sum_unit_gradients
 from kexue_jax.optim.tiger import scale_by_sign_momentum, tiger
 from kexue_jax.optim.weight_scale import add_weissi, hold_norms
@@ -83,6 +84,7 @@ __all__ = [
     "mgda",
     "mgda_by_averaging",
     "mgda_by_frank_wolfe",
+    "mle_guided_step",
     "nash_mtl",
     "pcgrad",
     "piecewise_linear",
@@ -99,6 +101,7 @@ __all__ = [
     "scale_by_sign_momentum",
     "smooth_clip_by_global_norm",
     "smooth_clip_by_norm",
+    "spsa",
     "sum_gradients",
     "sum_unit_gradients",
     "tiger",

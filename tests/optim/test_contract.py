@@ -56,8 +56,12 @@ WHOLE_LEAVES = {
     "scale_by_amos_rates",
     "scale_by_adafactor",
     "scale_by_name",
+    "spsa",
+    "mle_guided_step",
     "tiger",
 }
+# Have rates of their own: they are the last of a chain, or the whole of it.
+LAST = {"mle_guided_step", "scale_by_amos_rates", "spsa"}
 # Keep a copy of the weights that is float32 at least; let pass what is no float.
 WIDE, ANY_DTYPE = {"average_weights", "db_mtl", "lookahead"}, {"average_weights"}
 # Are not built by optax.inject_hyperparams: they look at a number.
@@ -530,13 +534,18 @@ def test_a_minimum_is_found(name, problem):
     rate = optax.linear_schedule(peak, 0.0, 20_000)
     if name == "hold_norms":
         return  # a minimum may be farther from 0 than what was passed on the way
-    if name in RATED:
+    if name == "spsa":
+        a, alpha = (0.05, 0.4) if problem == "parabola" else (2e-3, 0.2)
+        tx = transform(name, a=a, c=1e-2, alpha=alpha)
+    elif name == "mle_guided_step":
+        tx = transform(name, deviation=1e-3, mixture=0.1, temperature=10.0)
+        tx = optax.chain(optax.scale_by_learning_rate(rate), tx)
+    elif name in RATED:
         plain = dict(weight_decay=0.0) if name in NO_DECAY else {}
         tx = transform(name, learning_rate=rate, **plain)
     else:
         tx = transform(name, **DESCENT.get(name, {}))
-    own = name == "scale_by_amos_rates" or INNER in arguments(name).values()
-    if name not in RATED and not own:
+    if name not in {*RATED, *LAST} and INNER not in arguments(name).values():
         tx = optax.chain(tx, optax.scale_by_learning_rate(rate))
 
     @jax.jit
@@ -544,7 +553,9 @@ def test_a_minimum_is_found(name, problem):
         def step(carry, _):
             x, state = carry
             value, grad = jax.value_and_grad(loss)(x)
-            updates, state = tx.update(grad, state, x, grad=grad, value=value)
+            updates, state = tx.update(
+                grad, state, x, grad=grad, value=value, value_fn=loss
+            )
             return (optax.apply_updates(x, updates), state), None
 
         return jax.lax.scan(step, (x, tx.init(x)), None, 20_000)[0][0]
