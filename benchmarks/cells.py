@@ -2,9 +2,10 @@
 
     python -m benchmarks.cells package.module:make '{"length": 512}'
 
-`make(**arguments)` gives a `Cell`, compiled and with its inputs in place. What it needs
-beyond them is the highest resident memory of the first call, less what stood before. A
-cell that takes too long, or more memory than there is, says so instead of a number.
+`make(**arguments)` gives a `Cell`, compiled and with its inputs in place, or a dict of
+what it measured itself. What a cell needs beyond its inputs is the highest resident
+memory of the first call, less what stood before. A cell that takes too long, or more
+memory than there is, says so instead of a number.
 """
 
 import json
@@ -40,33 +41,43 @@ def _memory(field: str, where: str = "/proc/self/status") -> int:
     raise OSError(f"the system does not tell {field}")
 
 
-def measure(cell: Cell) -> dict[str, float]:
-    """Returns seconds, bytes and the error of a cell, measured in this process.
+def clock() -> Callable[[], float]:
+    """What tells seconds: of this process if it has one core, else of the wall.
 
     Pinned to one core they are seconds of that core, which the other processes on the
     machine change little.
     """
     alone = len(os.sched_getaffinity(0)) == 1
-    clock = time.process_time if alone else time.perf_counter
+    return time.process_time if alone else time.perf_counter
+
+
+def highest(run: Callable[[], Any]) -> tuple[Any, int]:
+    """Returns what `run` gives, and the bytes it takes beyond what stood before."""
     before = _memory("VmRSS")
     Path("/proc/self/clear_refs").write_text("5", "ascii")  # the highest starts anew
-    start = clock()
-    result = cell.run()
-    first = clock() - start
-    peak = _memory("VmHWM") - before
+    result = run()
+    return result, max(_memory("VmHWM") - before, 0)
+
+
+def measure(cell: Cell) -> dict[str, float]:
+    """Returns seconds, bytes and the error of a cell, measured in this process."""
+    now = clock()
+    start = now()
+    result, peak = highest(cell.run)
+    first = now() - start
     least = 1 if first > VERY_LONG else 2 if first > LONG else LEAST_RUNS
     times: list[float] = []
     while len(times) < least or (sum(times) < SECONDS and len(times) < MOST_RUNS):
         result = None  # or two results would stand in memory
-        start = clock()
+        start = now()
         result = cell.run()
-        times.append(clock() - start)
+        times.append(now() - start)
     return {
         "median": sorted(times)[len(times) // 2],
         "least": min(times),
         "most": max(times),
         "runs": len(times),
-        "bytes": max(peak, 0),
+        "bytes": peak,
         "error": cell.check(result),
     }
 
@@ -121,7 +132,7 @@ def measured(
 
 
 def environment(packages: Sequence[str], cores: int | None) -> dict[str, Any]:
-    """Returns what a time depends on: versions, the machine, the commit, the date."""
+    """Returns what a time depends on: versions, machine, its load, commit, date."""
 
     def git(*words: str) -> str:
         command = ["git", "-C", str(ROOT), *words]
@@ -136,6 +147,7 @@ def environment(packages: Sequence[str], cores: int | None) -> dict[str, Any]:
         "machine": platform.platform(),
         "processor": models[0] if models else platform.processor(),
         "cores": len(os.sched_getaffinity(0)) if cores is None else cores,
+        "load": round(os.getloadavg()[1], 1),  # of five minutes, ours included
         "commit": git("rev-parse", "HEAD"),
         "changed": bool(git("status", "--porcelain", "--untracked-files=no")),
         "date": time.strftime("%Y-%m-%d %H:%M:%S %z"),
@@ -145,7 +157,8 @@ def environment(packages: Sequence[str], cores: int | None) -> dict[str, Any]:
 def main(argv: list[str]) -> None:
     """Measures what the arguments name and prints it as JSON."""
     name, arguments = argv
-    print(json.dumps(measure(pkgutil.resolve_name(name)(**json.loads(arguments)))))
+    made = pkgutil.resolve_name(name)(**json.loads(arguments))
+    print(json.dumps(made if isinstance(made, dict) else measure(made)))
 
 
 if __name__ == "__main__":

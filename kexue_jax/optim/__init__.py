@@ -2,6 +2,7 @@
 
 from kexue_jax.algorithms.roles import by_role
 from kexue_jax.optim.accumulation import accumulate_in_momentum
+from kexue_jax.optim.adafactor import adafactor, scale_by_adafactor
 from kexue_jax.optim.adax import adax, adaxw, scale_by_adax
 from kexue_jax.optim.amos import scale_by_amos_rates
 from kexue_jax.optim.averaging import average_weights
@@ -52,6 +53,7 @@ from kexue_jax.optim.weight_scale import add_weissi, hold_norms
 
 __all__ = [
     "accumulate_in_momentum",
+    "adafactor",
     "adax",
     "adaxw",
     "add_weissi",
@@ -88,6 +90,7 @@ __all__ = [
     "random_loss_weights",
     "real_time_loss_weights",
     "relative_step",
+    "scale_by_adafactor",
     "scale_by_adax",
     "scale_by_amos_rates",
     "scale_by_exponentiated_rates",

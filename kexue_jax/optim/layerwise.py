@@ -4,11 +4,12 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import optax
 
 from kexue_jax.algorithms.roles import is_weight
 from kexue_jax.numerics import widened
-from kexue_jax.optim.checks import require_floating
+from kexue_jax.optim.checks import require_floating, safe_root
 
 
 def scale_by_name(
@@ -47,6 +48,23 @@ def scale_by_name(
     return optax.GradientTransformation(init, update)
 
 
+def _trust_ratio() -> optax.GradientTransformation:
+    """As ``optax.scale_by_trust_ratio``, which makes two arrays more of each update."""
+
+    def update(updates, state, params=None):
+        def scale(u, p):
+            u = jax.lax.optimization_barrier(u)  # made once, read twice
+            wide = widened(u)
+            sizes = [safe_root(jnp.sum(jnp.square(x))) for x in (widened(p), wide)]
+            still = (sizes[0] == 0) | (sizes[1] == 0)
+            ratio = jnp.where(still, 1.0, sizes[0] / jnp.where(still, 1.0, sizes[1]))
+            return (wide * ratio).astype(u.dtype)
+
+        return jax.tree.map(scale, updates, params), state
+
+    return optax.GradientTransformation(lambda params: optax.EmptyState(), update)
+
+
 def lamb(
     learning_rate: optax.ScalarOrSchedule = 1e-3,
     b1: float = 0.9,
@@ -79,7 +97,7 @@ def lamb(
     parts = optax.chain(
         optax.scale_by_adam(b1, b2, eps, mu_dtype=mu_dtype),
         optax.add_decayed_weights(weight_decay, mask),
-        optax.masked(optax.scale_by_trust_ratio(), mask),
+        optax.masked(_trust_ratio(), mask),
         optax.scale_by_learning_rate(learning_rate),
     )
 

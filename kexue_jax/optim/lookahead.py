@@ -39,8 +39,9 @@ def lookahead(
       ValueError: if an argument is out of range, a leaf is not real and floating, or
         `update` gets no params.
 
-    Numerics: slow weights are float32 at least. Nothing may change the updates after
-      this, or the weights would part.
+    Numerics: slow weights are float32 at least; where all is, they are set to what
+      params become, to a rounding. Nothing may change the updates after this, or the
+      weights would part.
 
     Source: https://kexue.fm/archives/7094; the slow weights begin as a copy of params.
     """
@@ -61,17 +62,22 @@ def lookahead(
         count = jnp.asarray(optax.safe_increment(state.count))
         meet = count % sync_period == 0
 
-        def follow(slow, p, u):
-            ahead = slow + slow_step_size * (widened(p) + widened(u) - slow)
-            return jnp.where(meet, ahead, slow).astype(slow.dtype)
+        def ahead(slow, p, u):
+            return slow + slow_step_size * (widened(p) + widened(u) - slow)
 
         def join(slow, p, u):
-            return jnp.where(meet, follow(slow, p, u) - widened(p), widened(u)).astype(
-                u.dtype
-            )
+            step = jnp.where(meet, ahead(slow, p, u) - widened(p), widened(u))
+            return step.astype(u.dtype)
 
-        average = jax.tree.map(follow, state.average, params, steps)
-        steps = jax.tree.map(join, state.average, params, steps)
+        def follow(slow, p, u, step):
+            plain = p.dtype == u.dtype == slow.dtype
+            # where they meet, slow weights and params are one: one array less to make
+            new = p + step if plain else ahead(slow, p, u)
+            return jnp.where(meet, new, slow).astype(slow.dtype)
+
+        joined = jax.tree.map(join, state.average, params, steps)
+        average = jax.tree.map(follow, state.average, params, steps, joined)
+        steps = joined
         return steps, LookaheadState(count, average, inner)
 
     return optax.GradientTransformationExtraArgs(init, update)

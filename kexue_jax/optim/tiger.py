@@ -149,7 +149,10 @@ def tiger(
             else:
                 axis = -1 if role == "embedding" and p.ndim else None
                 square = jnp.mean(jnp.square(theta), axis=axis, keepdims=True)
-                size = jnp.sqrt(jnp.maximum(square, jnp.square(min_rms)))
+                least = jnp.square(min_rms)
+                size = jnp.sqrt(jnp.maximum(square, least))
+                # without a choice XLA makes, on a CPU, an array of it like the leaf
+                size = jnp.where(square < least, min_rms, size)
                 move = -rate * size * (direction + weight_decay * theta)
             if every > 1:
                 move = jnp.where(now, move, 0.0)

@@ -29,6 +29,9 @@ OBJECTIVE_MODULES = (
 )
 # What a transform is made with, beside its defaults, when it needs or deserves more.
 ARGUMENTS = {
+    # with the default 1e-30 the derivative at 0 overflows
+    "adafactor": dict(eps=1e-20),
+    "scale_by_adafactor": dict(eps=1e-20),
     "accumulate_in_momentum": dict(every=2),
     "add_weissi": dict(norm=0.1, direction=0.01),
     "child_tuning_driven": dict(mask=lambda p: jax.tree.map(lambda x: x > 0, p)),
@@ -44,12 +47,14 @@ ARGUMENTS = {
 # The update of an element depends on its leaf: on the shape, the name or the others.
 WHOLE_LEAVES = {
     "add_weissi",
+    "adafactor",
     "child_tuning_free",
     "clip_by_loss_change",
     "hold_norms",
     "lamb",
     "lazy_rows",
     "scale_by_amos_rates",
+    "scale_by_adafactor",
     "scale_by_name",
     "tiger",
 }
@@ -495,6 +500,8 @@ PROBLEMS = {
 # Learning rates on the two problems where 0.01 and 0.001 are not good.
 RATES = {
     ("accumulate_in_momentum", "rosenbrock"): 2e-3,
+    ("adafactor", "rosenbrock"): 0.02,
+    ("scale_by_adafactor", "rosenbrock"): 0.02,
     ("clip_by_loss_change", "parabola"): 0.1,
     ("scale_by_exponentiated_rates", "parabola"): 5e-4,
     ("tiger", "rosenbrock"): 0.02,

@@ -131,3 +131,16 @@ def test_arguments_out_of_range_and_missing_params_are_refused():
     tx = tiger()
     with pytest.raises(ValueError, match="tiger needs the params"):
         jax.eval_shape(lambda g: tx.update(g, tx.init(g)), jnp.float32(1))
+
+
+def test_the_sizes_of_rows_stay_rows_when_compiled():
+    params = {"embedding": jax.ShapeDtypeStruct((512, 256), jnp.float32)}
+    tx = tiger(1e-2)
+
+    def step(params, state, grads):
+        updates, state = tx.update(grads, state, params)
+        return optax.apply_updates(params, updates), state
+
+    state = jax.eval_shape(tx.init, params)
+    lowered = jax.jit(step, donate_argnums=(0, 1)).lower(params, state, params)
+    assert lowered.compile().memory_analysis().temp_size_in_bytes < 512 * 256
