@@ -19,10 +19,11 @@ class ManyLabels:
 
     Args:
       model: called as ``model(rngs=...)``; its output is K arrays ``[B, classes]``.
-      source: gives batches with ``image`` and ``label`` ``[B, K]``.
+      source: gives batches with `inputs` and ``label`` ``[B, K]``.
       held_out: sources by name; `held_out_batches` of each are evaluated.
       scales: factors on the K losses, their units; evaluation is in units of 1.
       names: of the K labels.
+      inputs: entry of a batch that the model takes; an ``image`` is shown, too.
     """
 
     def __init__(
@@ -34,6 +35,7 @@ class ManyLabels:
         scales: Sequence[float],
         names: Sequence[str],
         held_out_batches: int = 20,
+        inputs: str = "image",
     ):
         if len(scales) != len(names):
             raise ValueError(
@@ -42,12 +44,12 @@ class ManyLabels:
         self.init, self.apply = functional(model)
         self.batch, self.held_out = source, held_out
         self.scales, self.names = tuple(scales), tuple(names)
-        self.held_out_batches = held_out_batches
+        self.held_out_batches, self.inputs = held_out_batches, inputs
         self._measure = jax.jit(self._terms)
 
     def _terms(self, params, extras, batch):
         """Cross-entropies ``[K]`` and accuracies ``[K]``."""
-        outputs, extras = self.apply(params, extras, batch["image"])
+        outputs, extras = self.apply(params, extras, batch[self.inputs])
         if len(outputs) != len(self.names):
             raise ValueError(
                 f"the model has {len(outputs)} outputs for {len(self.names)} labels"
@@ -85,7 +87,9 @@ class ManyLabels:
         return scores
 
     def exhibits(self, params: Any, extras: Any) -> list[Exhibit]:
-        """Returns held-out pictures with what was read in them."""
+        """Returns held-out pictures with what was read in them, if they are such."""
+        if self.inputs != "image":
+            return []
         source = next(iter(self.held_out.values()))
         batch = {name: rows[:24] for name, rows in source(0).items()}
         outputs, _ = self.apply(params, extras, batch["image"])
