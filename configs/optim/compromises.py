@@ -33,7 +33,11 @@ def get_config(variant="plane"):
         dict(
             seed=0,
             steps=0,
-            task=dict(make="kexue_jax.tasks.compromises:Compromises", methods=methods),
+            task=dict(
+                make="kexue_jax.tasks.compromises:Compromises",
+                methods=methods,
+                steps=50_000,
+            ),
         )
     )
 
