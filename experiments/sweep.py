@@ -1,0 +1,278 @@
+"""Sweeps a config: ``python -m experiments.sweep --config=X --sweep=Y [--workers=N]``.
+
+The same command again goes on where it was left; when all is done it only prints the
+table. From another terminal, host or job, more workers join:
+``python -m experiments.sweep worker --storage=URL --study=NAME``. For many of them,
+``python -m experiments.sweep serve --storage=URL --port=13000`` stands before a
+database, and they join at ``grpc://host:13000``. ``python -m experiments.sweep report
+--storage=URL --study=NAME`` writes the results so far.
+
+Exit codes: 0 all trials are done, 1 one failed, 2 refused, 3 workers keep dying, 75
+stopped by a signal, or the storage stayed away; the same command goes on.
+"""
+
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+if __name__ == "__main__":  # before jax is imported
+    from experiments.sweeps.devices import keep_to_cores
+
+    keep_to_cores()
+
+from absl import flags
+
+from experiments import command_line, configs
+from experiments.sweeps import devices, supervisor
+
+EXIT_FAILED, EXIT_DYING, EXIT_LATER = 1, 3, 75
+COMMANDS = ("run", "worker", "serve", "report")
+
+
+def define_flags(values: flags.FlagValues, command: str) -> None:
+    """Adds the flags of one of `COMMANDS`."""
+    text = lambda *words: flags.DEFINE_string(*words, flag_values=values)  # noqa: E731
+    number = lambda *words, **more: flags.DEFINE_integer(  # noqa: E731
+        *words, flag_values=values, **more
+    )
+    text("storage", None, "Where the study is kept; default SQLite in the workdir.")
+    text("storage_file", None, "A file that holds the address, with its password.")
+    number("patience", 600, "Seconds that the storage may be away.", lower_bound=1)
+    if command == "serve":
+        number("port", 13000, "The port to listen at.")
+        text("host", "0.0.0.0", "The address to listen at.")
+        return
+    text("config", None, "The config, as experiments.run takes it.")
+    text("study", None, "The study's name; default <config>/<sweep>.")
+    text("workdir", None, "The directory of all runs; default runs/sweeps/<study>.")
+    if command == "worker":
+        text("worker", None, "What to call this worker; default <host>:<process>.")
+        text("coordinator", None, "host:port of process 0, or 'auto'.")
+        number("processes", None, "How many processes one worker is.")
+        number("process", None, "Which one this is.")
+        number("heartbeat_seconds", 10, "Silence after which a process is gone.")
+    if command == "run":
+        text("sweep", None, "One of its SWEEPS, file.py:name, or a JSON file.")
+        number("workers", 1, "Workers on this host; 0 only prepares.", lower_bound=0)
+        flags.DEFINE_enum(
+            "platform", "auto", devices.PLATFORMS, "Devices.", flag_values=values
+        )
+        number("per_worker", 1, "GPUs or TPU chips of each worker.", lower_bound=1)
+        number("tries", 2, "Runs of a trial that fail by themselves.", lower_bound=1)
+        number("deaths", 5, "Workers that may die of a trial.", lower_bound=1)
+        number("lease_seconds", 90, "Silence after which a worker is gone.")
+        flags.DEFINE_bool(
+            "dry_run", False, "Say what would be run, then exit.", flag_values=values
+        )
+
+
+def main(argv: Sequence[str]) -> int:
+    """Does what the arguments say and returns the exit code."""
+    words = list(argv)
+    command = words.pop(0) if words and words[0] in COMMANDS else "run"
+    values = flags.FlagValues()
+    define_flags(values, command)
+    if any(word in ("-h", "--help") for word in words):
+        print(__doc__)
+        print(values.get_help())
+        return 0
+    try:
+        left = values(["sweep", *words])[1:]
+        if left:
+            raise configs.ConfigError(f"what is {left[0]!r}? Flags start with --")
+        return {"run": _run, "worker": _work, "serve": _serve, "report": _report}[
+            command
+        ](values)
+    except flags.UnrecognizedFlagError as error:
+        hint = command_line.nearest(error.flagname, list(values))
+        problem = configs.ConfigError(f"there is no flag --{error.flagname}{hint}")
+        return command_line.leave(problem, command_line.EXIT_CONFIG)
+    except (configs.ConfigError, flags.Error) as error:
+        return command_line.leave(error, command_line.EXIT_CONFIG)
+
+
+def _log(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+# The whole sweep on this host
+
+
+def _run(values: flags.FlagValues) -> int:
+    from experiments.sweeps import definition
+
+    if not values.config:
+        raise configs.ConfigError("--config is missing")
+    sweep = definition.load_sweep(values.config, values.sweep)
+    study = values.study or f"{sweep.experiment.name}/{sweep.name}"
+    workdir = Path(values.workdir or Path("runs") / "sweeps" / study)
+    if values.dry_run:
+        return _say(sweep)
+    from experiments.sweeps import results, storage, studies
+    from experiments.sweeps.slots import Limits
+
+    workdir.mkdir(parents=True, exist_ok=True)
+    url = storage.address(values.storage, values.storage_file, workdir / "study.db")
+    limits = Limits(
+        values.tries,
+        values.deaths,
+        values.lease_seconds / 6,
+        float(values.lease_seconds),
+    )
+    shares = devices.shares(
+        values.workers, platform=values.platform, per_worker=values.per_worker
+    )
+    try:
+        opened = storage.open_storage(url, patience=values.patience, log=_log)
+        joined = studies.make(opened, study, sweep, limits, workdir=workdir, log=_log)
+        rows = results.rows_of(joined.slots.all())
+        over = all(slot.is_over for slot in joined.slots.all().values())
+        if values.workers and not over:
+            code = supervisor.supervise(
+                url,
+                [f"--study={study}", f"--config={sweep.spec}"]
+                + [f"--workdir={workdir.absolute()}", f"--patience={values.patience}"],
+                shares,
+                log=_log,
+            )
+            rows = results.rows_of(joined.slots.all())
+            if code:
+                print(results.summary(rows))
+                return code
+    except storage.StorageGone as error:
+        return _later(error)
+    _write(rows, joined, workdir, anew=not over)
+    print(results.table(rows, sweep))
+    print(results.summary(rows))
+    return EXIT_FAILED if any(row.state == "failed" for row in rows) else 0
+
+
+def _say(sweep) -> int:
+    if "space" in sweep.data:
+        print(f"{sweep.trials} trials of {len(sweep.space)} axes:")
+        for path, axis in sweep.space.items():
+            print(f"  {path}: {axis}")
+        return 0
+    points = sweep.points()
+    print(f"{len(points)} runs:")
+    for point in points:
+        said = " ".join(f"{path}={value}" for path, value in point.named().items())
+        print(f"  {point.id}  {said}")
+    return 0
+
+
+def _later(error: Exception) -> int:
+    problem = RuntimeError(f"{error}. Nothing is lost: the same command goes on")
+    return command_line.leave(problem, EXIT_LATER)
+
+
+def _write(rows, joined, workdir: Path, *, anew: bool) -> None:
+    from experiments.sweeps import results
+    from kexue_jax.train.checkpoint import write_atomically
+
+    path = workdir / "results.csv"
+    if anew or not path.exists():
+        write_atomically(path, results.as_csv(rows, joined.sweep))
+
+
+# One worker
+
+
+def _follow_parent() -> None:
+    """Stops this process when the one that keeps it at work is gone."""
+    parent = os.environ.get(supervisor.PARENT)
+    if parent is None:
+        return
+
+    def watch():
+        while os.getppid() == int(parent):
+            time.sleep(1)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def _work(values: flags.FlagValues) -> int:
+    from experiments.run import set_up_jax
+
+    _follow_parent()
+    set_up_jax(values)
+    import jax
+
+    from experiments.sweeps import storage, studies, worker
+    from experiments.sweeps.definition import Sweep
+
+    chief, about, joined = jax.process_index() == 0, None, None
+    try:
+        if chief:
+            if not values.study:
+                raise configs.ConfigError("--study is missing")
+            url = storage.address(values.storage, values.storage_file, Path("study.db"))
+            opened = storage.open_storage(url, patience=values.patience, log=_log)
+            name = values.worker or f"worker {os.getpid()}"
+            joined = studies.join(
+                opened,
+                values.study,
+                worker=name,
+                workdir=Path(values.workdir) if values.workdir else None,
+                spec=values.config,
+                log=_log,
+            )
+            sweep = joined.sweep
+            about = [sweep.spec, sweep.data, sweep.name, str(joined.workdir)]
+        spec, data, name, workdir = worker.together(about)
+        sweep = joined.sweep if joined else Sweep(spec, data, name=name)
+        slots = joined.slots if joined else None
+        done = worker.Worker(sweep, Path(workdir), slots, log=_log).work()
+    except storage.StorageGone as error:
+        return _later(error)
+    return 0 if done else EXIT_LATER
+
+
+def _serve(values: flags.FlagValues) -> int:
+    from optuna.storages import run_grpc_proxy_server
+
+    from experiments.sweeps import storage
+
+    url = storage.address(values.storage, values.storage_file, Path("study.db"))
+    try:
+        opened = storage.open_storage(url, patience=values.patience, log=_log)
+    except storage.StorageGone as error:
+        return _later(error)
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
+    _log(f"{storage.shown(url)} is served at {values.host}:{values.port}")
+    run_grpc_proxy_server(opened, host=values.host, port=values.port)
+    return 0
+
+
+def _report(values: flags.FlagValues) -> int:
+    from experiments.sweeps import results, storage, studies
+
+    url = storage.address(values.storage, values.storage_file, Path("study.db"))
+    try:
+        opened = storage.open_storage(url, patience=values.patience, log=_log)
+        joined = studies.join(
+            opened,
+            values.study or "",
+            workdir=Path(values.workdir) if values.workdir else None,
+            spec=values.config,
+        )
+        rows = results.rows_of(joined.slots.all())
+    except storage.StorageGone as error:
+        return _later(error)
+    joined.workdir.mkdir(parents=True, exist_ok=True)
+    _write(rows, joined, joined.workdir, anew=True)
+    print(results.table(rows, joined.sweep))
+    print(results.summary(rows))
+    return 0
+
+
+if __name__ == "__main__":
+    _code = main(sys.argv[1:])
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(_code)

@@ -1,0 +1,122 @@
+"""Keeps the workers of one host at work, and starts those that die anew."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+
+from experiments import configs
+from experiments.sweeps.devices import Share
+from experiments.sweeps.storage import VARIABLE
+
+EXIT_DYING, EXIT_LATER = 3, 75
+PARENT = "KEXUE_PARENT"
+QUICK_SECONDS, QUICK_DEATHS = 20.0, 5
+
+
+class _Place:
+    """One worker's place: its process now, and how often one died young there."""
+
+    def __init__(self, name: str, share: Share, start: Callable):
+        self.name, self.share, self._start = name, share, start
+        self.young = 0
+        self.start()
+
+    def start(self) -> None:
+        self.since = time.monotonic()
+        self.process = self._start(self.name, self.share)
+        self.code: int | None = None
+
+    def died(self) -> None:
+        quick = time.monotonic() - self.since < QUICK_SECONDS
+        self.young = self.young + 1 if quick else 1
+
+
+def supervise(
+    url: str,
+    options: Sequence[str],
+    shares: Sequence[Share],
+    *,
+    log: Callable[[str], None],
+) -> int:
+    """Runs a worker for each share until the study is done.
+
+    Args:
+      url: of the storage; workers find it in their environment.
+      options: of the command ``worker``.
+      shares: the devices of each worker.
+      log: takes lines for people.
+
+    Returns:
+      0 when all workers have left because nothing is left; 75 if a signal came or the
+      storage stayed away; 3 if workers die before they can do anything.
+    """
+
+    def start(name: str, share: Share) -> subprocess.Popen:
+        command = [
+            sys.executable,
+            "-m",
+            "experiments.sweep",
+            "worker",
+            *options,
+            f"--worker={name}",
+        ]
+        environment = os.environ | share.environment
+        environment |= {VARIABLE: url, PARENT: str(os.getpid())}
+        return subprocess.Popen(
+            command, env=environment, cwd=configs.ROOT, start_new_session=True
+        )  # a signal from the terminal reaches it once, through this process
+
+    asked: list[int] = []
+    before = {
+        number: signal.signal(number, lambda number, frame: asked.append(number))
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
+    }
+    host = socket.gethostname()
+    places = [
+        _Place(f"worker {i} of {host}", share, start)
+        for i, share in enumerate(shares, 1)
+    ]
+    for place in places:
+        log(f"{place.name}: {place.share.shown}")
+    try:
+        return _watch(places, asked, log)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        for place in places:
+            if place.process.poll() is None:
+                place.process.kill()
+
+
+def _watch(places: Sequence[_Place], asked: list[int], log) -> int:
+    told = 0
+    while True:
+        for number in asked[told:]:  # a second signal is passed on as well
+            for place in places:
+                if place.process.poll() is None:
+                    place.process.send_signal(number)
+        told = len(asked)
+        for place in places:
+            if place.code is None:
+                place.code = place.process.poll()
+                if place.code not in (None, 0, 2, EXIT_LATER) and not asked:
+                    place.died()
+                    log(f"{place.name} died ({_how(place.code)}); another one starts")
+                    if place.young <= QUICK_DEATHS:
+                        place.start()
+        codes = [place.code for place in places]
+        if None not in codes:
+            if asked or EXIT_LATER in codes:
+                return EXIT_LATER
+            return max(EXIT_DYING if code < 0 or code > 3 else code for code in codes)
+        time.sleep(0.1)
+
+
+def _how(code: int) -> str:
+    if code < 0:
+        return signal.Signals(-code).name
+    return f"exit code {code}"

@@ -1,0 +1,288 @@
+"""A worker: takes a trial, runs it, tells how it ended, until no trial is left.
+
+Runs are made in the worker's own process, one after another, so that a trial costs no
+start of Python; whatever kills one kills the worker with it, and nothing stays behind.
+A worker may be several processes of `jax.distributed`: process 0 asks and tells.
+"""
+
+import contextlib
+import gc
+import json
+import math
+import os
+import signal
+import statistics
+import time
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+import optuna
+from jax.experimental import multihost_utils
+from optuna.exceptions import UpdateFinishedTrialError
+
+from experiments import runner
+from experiments.configs import Experiment
+from experiments.sweeps.definition import Point, Sweep, draw
+from experiments.sweeps.slots import CHOICE, ERROR, SLOT, STOPPED, Lease, Slots
+from experiments.sweeps.storage import StorageGone
+from experiments.sweeps.studies import make_pruner, make_sampler, suggester
+from kexue_jax.train.lock import Locked
+from kexue_jax.train.rows import read_rows
+from kexue_jax.train.stop import Interrupted, StopRequest
+
+POLL_SECONDS = 2.0
+WAIT, LEAVE, OVER = "wait", "leave", "over"
+OVER_RUNS = ("done", "pruned")
+
+
+class Ended(NamedTuple):
+    """How a trial ended: ``done``, ``pruned``, ``stopped`` or ``failed``, and why."""
+
+    status: str
+    scores: Mapping[str, Any]
+    why: str = ""
+
+
+class Worker:
+    """One process, or several of `jax.distributed`, at work at a study."""
+
+    def __init__(
+        self,
+        sweep: Sweep,
+        workdir: Path,
+        slots: Slots | None,
+        *,
+        log: Callable[[str], None] = print,
+    ):
+        """Prepares to work; `slots` are those of process 0, None on the others."""
+        self.sweep, self.workdir, self.slots, self.log = sweep, workdir, slots, log
+        self.trial: optuna.Trial | None = None
+        self.taken = 0
+        if slots is not None:
+            slots.study.pruner = make_pruner(sweep)
+
+    def work(self) -> bool:
+        """Runs trials until every slot is done; false if a signal came before."""
+        with StopRequest() as stop:
+            while True:
+                told = together(self._next(stop) if self.slots else None)
+                if told in (LEAVE, OVER):
+                    return told == OVER
+                if told == WAIT:
+                    continue
+                ended = self._run(told, stop)
+                if self.slots:
+                    self._tell(self.slots, ended)
+                if ended.status == "stopped":
+                    return False
+                gc.collect()  # the arrays of a run that is over
+
+    # Process 0 asks and tells
+
+    def _next(self, stop: StopRequest) -> Any:
+        """What to do now: a choice of overrides to run, or one of the words above."""
+        slots = self.slots
+        assert slots is not None
+        self.trial = None if stop.requested else slots.take()
+        if stop.requested and self.trial is None:
+            return LEAVE
+        if self.trial is not None:
+            return self._choice(self.trial)
+        if all(slot.is_over for slot in slots.all().values()):
+            return OVER
+        with contextlib.suppress(Interrupted), stop.interruptible():
+            time.sleep(POLL_SECONDS)
+        return WAIT
+
+    def _choice(self, trial: optuna.Trial) -> dict[str, Any]:
+        """The overrides of a trial, drawn if they are not known yet."""
+        attrs = trial.user_attrs
+        if CHOICE not in attrs:
+            trial.study.sampler = make_sampler(self.sweep, attrs[SLOT])
+            trial = optuna.Trial(trial.study, trial._trial_id)
+            choice = draw(self.sweep, suggester(trial))
+            trial.set_user_attr(CHOICE, choice)
+            self.trial = trial
+            return choice
+        return attrs[CHOICE]
+
+    def _tell(self, slots: Slots, ended: Ended) -> None:
+        trial = self.trial
+        assert trial is not None
+        name, objective = f"trial {trial.number}", self.sweep.objective
+        values = [ended.scores.get(score) for score in objective] or [0.0]
+        if ended.status == "done" and not all(map(_is_number, values)):
+            had = ", ".join(sorted(ended.scores))
+            given = dict(zip(objective, values, strict=True))
+            ended = Ended(
+                "failed", ended.scores, f"no finite {given}; its scores are {had}"
+            )
+        kinds = {"stopped": STOPPED, "failed": ERROR}
+        try:
+            trial.set_user_attr("scores", dict(ended.scores))
+            if ended.status in kinds:
+                ours = slots.end(trial, kinds[ended.status], ended.why)
+            else:
+                if ended.why:
+                    trial.set_user_attr("why", ended.why)
+                pruned = ended.status == "pruned"
+                ours = slots.tell(trial, values, pruned=pruned)
+        except UpdateFinishedTrialError:
+            ours = False
+        if not ours:
+            self.log(f"{name} was given to another worker meanwhile")
+            return
+        words = [f"{name} {ended.status}"]
+        words += [f"{k} {ended.scores.get(k)}" for k in objective]
+        self.log(", ".join(words) + f": {ended.why}" * bool(ended.why))
+
+    # All processes run
+
+    def _run(self, choice: Mapping[str, Any], stop: StopRequest) -> Ended:
+        """Runs a choice with each of its seeds; the scores are means over them."""
+        seeds = self.sweep.seeds if "space" in self.sweep.data else ()
+        choices = [{**choice, "seed": seed} for seed in seeds] or [dict(choice)]
+        ended = []
+        with self._lease():
+            for one in choices:
+                try:
+                    how = self._run_one(*self.sweep.resolve(one), stop)
+                except StorageGone:
+                    raise
+                except Exception as error:
+                    how = Ended("failed", {}, f"{type(error).__name__}: {error}")
+                ended.append(Ended(*together(how)))
+                if ended[-1].status not in OVER_RUNS:
+                    return ended[-1]
+        return ended[0]._replace(scores=_means([one.scores for one in ended]))
+
+    def _run_one(self, point: Point, experiment: Experiment, stop) -> Ended:
+        """Runs one config, or goes on with it; waits while another process has it."""
+        workdir, waited = self.workdir / point.id, False
+        while True:
+            try:
+                with self._log_of(workdir) as log, stop.interruptible():
+                    ended = _ended(workdir)
+                    if together(ended is None or ended.status not in OVER_RUNS):
+                        self._run_in(workdir, point, experiment, log)
+                        ended = _ended(workdir)
+                return ended or Ended("done", {})
+            except Interrupted:
+                return Ended("stopped", {}, "asked to stop")
+            except Locked as error:
+                if not waited:
+                    self.log(f"waiting: {error}")
+                waited = True
+                time.sleep(POLL_SECONDS)
+
+    def _run_in(self, workdir, point: Point, experiment: Experiment, log) -> None:
+        try:
+            runner.run(
+                experiment,
+                workdir,
+                command=command_of(self.sweep, point),
+                log=log,
+                progress=False,
+                judge=self._judge(workdir),
+            )
+        except (Locked, Interrupted):
+            raise
+        except Exception:
+            log(traceback.format_exc())
+            raise
+
+    @contextlib.contextmanager
+    def _log_of(self, workdir: Path) -> Iterator[Callable[[str], None]]:
+        """Gives what writes lines into the run's ``log.txt``."""
+        if jax.process_index():
+            yield lambda line: None
+            return
+        workdir.mkdir(parents=True, exist_ok=True)
+        with open(workdir / "log.txt", "a", encoding="utf-8") as file:
+            yield lambda line: print(line, file=file, flush=True)
+
+    def _lease(self) -> contextlib.AbstractContextManager:
+        if self.slots is None or self.trial is None:
+            return contextlib.nullcontext()
+        stop_this = lambda: os.kill(os.getpid(), signal.SIGTERM)  # noqa: E731
+        return Lease(self.slots, self.trial, lost=stop_this)
+
+    def _judge(self, workdir: Path) -> Callable[[Mapping[str, Any]], str] | None:
+        """What reports each score of the objective to Optuna, and asks its pruner.
+
+        A trial that goes on after another of its slot first reports what that wrote.
+        """
+        if "pruner" not in self.sweep.data:
+            return None
+        if self.trial is None:
+            return lambda row: ""
+        trial, (score,) = self.trial, self.sweep.objective
+        known: set[int] = set()
+
+        def judge(row: Mapping[str, Any]) -> str:
+            value = row.get(score)
+            if value is None or row["step"] in known:
+                return ""
+            known.add(row["step"])
+            try:
+                trial.report(value, row["step"])
+                if not trial.should_prune():
+                    return ""
+            except UpdateFinishedTrialError:  # the lease says so too
+                return ""
+            return (
+                f"{score} is {value:.6g} at step {row['step']}, where others did better"
+            )
+
+        for row in read_rows(workdir / "scores.jsonl"):
+            judge(row)
+        return judge
+
+
+def _ended(workdir: Path) -> Ended | None:
+    """How the run of a directory has ended, as process 0 finds it; None if not yet."""
+    if jax.process_index() or not (workdir / "status.json").exists():
+        return None
+    note = json.loads((workdir / "status.json").read_text("utf-8"))
+    status, why = note["status"], note["reason"]
+    if status in ("finished", "stopped early"):
+        result = json.loads((workdir / "result.json").read_text("utf-8"))
+        return Ended("done", result["scores"])
+    if status == "pruned":
+        rows = read_rows(workdir / "scores.jsonl")
+        return Ended("pruned", rows[-1] if rows else {}, why)
+    return Ended({"preempted": "stopped"}.get(status, "failed"), {}, why)
+
+
+def together(value: Any) -> Any:
+    """Returns what process 0 has, on all processes; it must be of JSON."""
+    if jax.process_count() == 1:
+        return value
+    data = np.frombuffer(json.dumps(value).encode(), np.uint8)
+    size = int(multihost_utils.broadcast_one_to_all(np.int32(data.size)))
+    data = data if jax.process_index() == 0 else np.zeros(size, np.uint8)
+    told = multihost_utils.broadcast_one_to_all(data)
+    return json.loads(bytes(np.asarray(told, np.uint8)))
+
+
+def command_of(sweep: Sweep, point: Point) -> list[str]:
+    """Returns what a person would type to have the run of a point alone."""
+    spec = sweep.file + (f":{point.variant}" if point.variant else "")
+    changes = [f"--config.{path}={value}" for path, value in point.overrides.items()]
+    return ["python", "-m", "experiments.run", f"--config={spec}", *changes]
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value)
+
+
+def _means(scores: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The mean of each score that all of them have."""
+    common = [key for key in scores[0] if all(_is_number(s.get(key)) for s in scores)]
+    if len(scores) == 1:
+        return dict(scores[0])
+    return {key: statistics.fmean(one[key] for one in scores) for key in common}
