@@ -171,12 +171,13 @@ def _later(error: Exception) -> int:
 
 
 def _write(rows, joined, workdir: Path, *, anew: bool) -> None:
-    from experiments.sweeps import results
-    from kexue_jax.train.checkpoint import write_atomically
+    if anew or not (workdir / "report.html").exists():
+        from experiments.sweeps import page
 
-    path = workdir / "results.csv"
-    if anew or not path.exists():
-        write_atomically(path, results.as_csv(rows, joined.sweep))
+        command = ["python", "-m", "experiments.sweep", *sys.argv[1:]]
+        study = joined.slots.study
+        written = page.write_page(rows, joined.sweep, study, workdir, command=command)
+        _log(f"the page is {written}")
 
 
 # One worker

@@ -102,7 +102,7 @@ def table(rows: Sequence[Row], sweep: Sweep, *, most: int = 40) -> str:
     short = [[path.rpartition(".")[2] for path in head]]
     if len(set(short[0])) < len(head):
         short = [head]
-    text = [[_cell(x) for x in line] for line in (*short, *body[:most])]
+    text = [[brief(x) for x in line] for line in (*short, *body[:most])]
     widths = [max(len(line[i]) for line in text) for i in range(len(head))]
     lines = [
         "  ".join(x.ljust(w) for x, w in zip(line, widths, strict=True)).rstrip()
@@ -113,7 +113,8 @@ def table(rows: Sequence[Row], sweep: Sweep, *, most: int = 40) -> str:
     return "\n".join(lines)
 
 
-def _cell(value: Any) -> str:
+def brief(value: Any) -> str:
+    """Returns a value in a few letters."""
     if isinstance(value, float):
         return f"{value:.6g}"
     return str(value).partition("\n")[0][:60]

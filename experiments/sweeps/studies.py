@@ -119,13 +119,14 @@ def make(
     _check_extends(study.user_attrs.get(SWEEP), about, slots, wanted)
     study.set_user_attr(SWEEP, about)
     have = {trial.user_attrs.get(SLOT) for trial in slots.trials()}
-    ids = {trial.user_attrs.get("id") for trial in slots.trials()}
-    free = (number for number in itertools.count() if number not in have)
-    for number, fields in enumerate(wanted):
-        attrs = fields.get("user_attrs", {})
-        if "id" in attrs and attrs["id"] not in ids:
-            slots.add(next(free), **fields)
-        elif "id" not in attrs and number not in have:
+    if "space" in sweep.data:
+        new = [(number, fields) for number, fields in enumerate(wanted)]
+    else:  # a grid may have grown anywhere: its points are known by their ids
+        ids = {trial.user_attrs.get("id") for trial in slots.trials()}
+        more = [x for x in wanted if x["user_attrs"]["id"] not in ids]
+        new = list(zip(itertools.count(len(have)), more, strict=False))
+    for number, fields in new:
+        if number not in have:
             slots.add(number, **fields)
     return Joined(sweep, slots, workdir)
 
@@ -178,7 +179,7 @@ def _trials(sweep: Sweep) -> list[dict[str, Any]]:
             {
                 "params": trial.params,
                 "distributions": trial.distributions,
-                "user_attrs": {CHOICE: choice},
+                "user_attrs": {CHOICE: choice, "id": sweep.resolve(choice)[0].id},
             }
             for choice, trial in choices
         ]

@@ -105,7 +105,8 @@ class Worker:
             trial.study.sampler = make_sampler(self.sweep, attrs[SLOT])
             trial = optuna.Trial(trial.study, trial._trial_id)
             choice = draw(self.sweep, suggester(trial))
-            trial.set_user_attr(CHOICE, choice)
+            trial.set_user_attr("id", self.sweep.resolve(choice)[0].id)
+            trial.set_user_attr(CHOICE, choice)  # last: what has it is whole
             self.trial = trial
             return choice
         return attrs[CHOICE]

@@ -17,8 +17,16 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from kexue_jax.exhibits import Bars, Curves, Exhibit, Images, Table, Text
-from kexue_jax.train import page, plots
+from kexue_jax.exhibits import (
+    Bars,
+    Coordinates,
+    Curves,
+    Exhibit,
+    Images,
+    Table,
+    Text,
+)
+from kexue_jax.train import coordinates, page, plots
 
 _MAX_CHARTS = 24  # of training scores, and as many of evaluation scores
 _MAX_SAMPLES = 50
@@ -431,12 +439,14 @@ def _exhibits(workdir: Path, exhibits: Sequence[Exhibit]) -> list[str]:
     ]
 
 
-def _diagram(workdir: Path, name: str, exhibit: Curves | Bars | Images) -> str:
+def _diagram(workdir: Path, name: str, exhibit: Any) -> str:
     caption, kind = exhibit.note, "plot"
     if isinstance(exhibit, Curves):
         png = plots.curves_figure(exhibit)
     elif isinstance(exhibit, Bars):
         png = plots.bars_figure(exhibit)
+    elif isinstance(exhibit, Coordinates):
+        png = coordinates.coordinates_figure(exhibit)
     elif isinstance(exhibit, Images):
         png, kind = plots.images_figure(exhibit), "picture"
     else:

@@ -277,7 +277,7 @@ def test_of_two_trials_for_one_slot_all_run_the_first(url):
 
 def test_whatever_happens_each_slot_is_done_exactly_once(url):
     """Workers that die, fail, stall and come back, in an order that chance decides."""
-    data = {"grid": {"task.x": [float(x) for x in range(8)]}, "objective": VALUE}
+    data = {"grid": {"task.x": [float(x) for x in range(4)]}, "objective": VALUE}
     slots = make(url, data, tries=50, deaths=50)
     draw, held = random.Random(0), []
     workers = [join(url, pid=pid) for pid in (2, 3, 4)]
@@ -301,7 +301,7 @@ def test_whatever_happens_each_slot_is_done_exactly_once(url):
                 if fate == "dies late":
                     assert not owner.tell(mine, [1.0], pruned=False)
     done = [t for t in slots.trials() if t.state == TrialState.COMPLETE]
-    assert sorted(t.user_attrs["slot"] for t in done) == list(range(8))
+    assert sorted(t.user_attrs["slot"] for t in done) == list(range(4))
 
 
 def test_slots_are_of_this_storage_alone(url):

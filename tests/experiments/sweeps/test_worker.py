@@ -2,6 +2,7 @@ import json
 import os
 import signal
 import threading
+import time
 from pathlib import Path
 
 import optuna
@@ -163,7 +164,15 @@ def test_a_run_that_another_process_still_has_is_waited_for(house):
     folder.mkdir()
     lock = WorkdirLock(folder)
     lock.__enter__()
-    threading.Timer(0.5, lock.__exit__).start()
+
+    def let_go():
+        while not house.lines:
+            time.sleep(0.01)
+        lock.__exit__()
+
+    thread = threading.Thread(target=let_go)
+    thread.start()
     assert house.work(xs(1.0))
+    thread.join()
     assert house.rows[0].state == "done"
     assert any("is in use by process" in line for line in house.lines)
