@@ -156,7 +156,7 @@ def test_a_sweep_is_found_in_its_config_in_another_file_or_in_json(tmp_path):
     assert load_sweep(SPEC, str(written)).name == "three"
     with pytest.raises(ConfigError, match="no sweep 'serch'; did you mean 'search'"):
         load_sweep(SPEC, "serch")
-    with pytest.raises(ConfigError, match="has no sweep '' .it has grid, search"):
+    with pytest.raises(ConfigError, match=r"has no sweep '' \(it has grid, search"):
         load_sweep(SPEC, None)
     with pytest.raises(ConfigError, match="cannot be read"):
         load_sweep(SPEC, str(tmp_path / "none.json"))
