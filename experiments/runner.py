@@ -28,7 +28,7 @@ from experiments.configs import (
     load_config,
     plain,
 )
-from experiments.objects import make_objects
+from experiments.objects import Objects, make_objects
 from kexue_jax.build import build
 from kexue_jax.train import report
 from kexue_jax.train.checkpoint import (
@@ -172,6 +172,7 @@ def run(
     progress: bool = True,
     profile: tuple[int, int] | None = None,
     judge: Callable[[Mapping[str, Any]], str] | None = None,
+    make: Callable[[Experiment], Objects] = make_objects,
     allow_data_change: bool = False,
     allow_config_change: bool = False,
 ) -> Outcome:
@@ -187,6 +188,7 @@ def run(
       progress: shows a progress line.
       profile: first and last step of a trace.
       judge: takes each row and says why the run should end there, or nothing.
+      make: builds what the config names.
       allow_data_change, allow_config_change: go on although they have changed.
 
     Returns:
@@ -220,6 +222,7 @@ def run(
                 progress,
                 profile,
                 judge,
+                make,
                 allow_data_change,
                 allow_config_change,
             )
@@ -266,11 +269,12 @@ def _run(
     show,
     profile,
     judge,
+    make,
     allow_data_change,
     allow_config,
 ) -> Outcome:
     chief = jax.process_index() == 0
-    objects = make_objects(experiment)
+    objects = make(experiment)
     stored, problem = workdir / "config.json", None
     if chief:
         try:

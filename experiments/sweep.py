@@ -225,7 +225,7 @@ def _work(values: flags.FlagValues) -> int:
             )
             sweep = joined.sweep
             about = [sweep.spec, sweep.data, sweep.name, str(joined.workdir)]
-        spec, data, name, workdir = worker.together(about)
+        spec, data, name, workdir = worker.agreed(about)
         sweep = joined.sweep if joined else Sweep(spec, data, name=name)
         slots = joined.slots if joined else None
         done = worker.Worker(sweep, Path(workdir), slots, log=_log).work()

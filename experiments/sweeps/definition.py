@@ -20,6 +20,9 @@ in a JSON file. Its entries:
     A dict from a score's name to ``min`` or ``max``; a space needs one, or several.
 ``pruner``
     Makes what stops a trial that does worse than others did at its step.
+``together``
+    Paths: ``seed``, and scalars of the optimizer. Runs that differ in nothing else are
+    made side by side in one program, ``lanes`` (8) at most.
 
 The path ``variant`` stands for a variant of the config. An axis with ``when``, a dict
 from paths that stand before it to the values they must have, is there only then.
@@ -38,7 +41,7 @@ from experiments.configs import ConfigError, Experiment
 from kexue_jax.build import nearest
 
 FIELDS = ("list", "grid", "space", "trials", "sampler", "seed", "seeds", "objective")
-FIELDS = (*FIELDS, "pruner")
+FIELDS = (*FIELDS, "pruner", "together", "lanes")
 TPE = {"make": "optuna.samplers:TPESampler"}
 
 
@@ -85,6 +88,9 @@ class Sweep:
         self.seeds = tuple(self.data.get("seeds", ()))
         self._check_ints("seeds", self.seeds)
         self.objective = self._objective()
+        self.together = tuple(self.data.get("together", ()))
+        self.lanes = self.data.get("lanes", 8)
+        self._check_together()
         if "space" in data:
             self._check_space()
         else:
@@ -115,12 +121,42 @@ class Sweep:
             configs.override(experiment.config, changes)
         except ConfigError as error:
             raise ConfigError(f"sweep {self.name}: {error}") from error
+        return Point(self._digest(experiment), variant, rest), experiment
+
+    def _digest(self, experiment: Experiment) -> str:
         config = configs.plain(experiment.config)
         for free in configs.FREE:
             config.pop(free, None)
-        text = json.dumps([experiment.name, variant, config], sort_keys=True)
-        digest = hashlib.sha256(text.encode()).hexdigest()[:12]
-        return Point(digest, variant, rest), experiment
+        about = [experiment.name, experiment.variant, config]
+        text = json.dumps(about, sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+    def _check_together(self) -> None:
+        where = f"sweep {self.name}: together"
+        self._check_ints("lanes", [self.lanes])
+        known = configs.flat(self.experiment.config)
+        for path in self.together:
+            if path != "seed" and not path.startswith("optimizer."):
+                raise ConfigError(
+                    f"{where} may name seed and scalars of the optimizer, got {path!r}"
+                )
+            if type(known.get(path)) not in (int, float):
+                hint = nearest(path, known)
+                raise ConfigError(f"{where}: config.{path} is no number{hint}")
+        if self.together and "pruner" in self.data:
+            raise ConfigError(f"{where}: runs side by side cannot be pruned one by one")
+        if self.together and "space" in self.data and self.together != ("seed",):
+            raise ConfigError(
+                f"{where}: trials of a space are drawn one by one; only their seeds "
+                "can run side by side"
+            )
+
+    def group(self, point: Point) -> str:
+        """Returns what the runs that may be made side by side have in common."""
+        experiment = self.resolve(point.named())[1]
+        for path in self.together:
+            configs.override(experiment.config, {path: _zero(experiment.config, path)})
+        return self._digest(experiment)
 
     # Lists and grids
 
@@ -312,6 +348,11 @@ def _product(
         here = {path: value}
         for more in _product(rest, dict(choice) | here):
             yield here | more
+
+
+def _zero(config: Any, path: str) -> Any:
+    """Zero, of the type that an entry has."""
+    return type(configs.flat(config)[path])(0)
 
 
 def _tuples(value: Any) -> Any:

@@ -133,11 +133,17 @@ class Slots:
             optuna.create_trial(state=TrialState.WAITING, user_attrs=attrs, **fields)
         )
 
-    def take(self) -> optuna.Trial | None:
-        """Returns a trial that is now this worker's to run, or None if none waits."""
+    def take(
+        self, *, fits: Callable[[FrozenTrial], bool] = lambda trial: True
+    ) -> optuna.Trial | None:
+        """Returns a trial that is now this worker's to run, or None if none waits.
+
+        Args:
+          fits: says whether a trial may be taken.
+        """
         slots = self.settle().values()
         for slot in sorted(slots, key=lambda slot: slot.trial.number):
-            if slot.state != "waiting":
+            if slot.state != "waiting" or not fits(slot.trial):
                 continue
             key = slot.trial._trial_id
             try:

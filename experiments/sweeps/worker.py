@@ -30,8 +30,10 @@ from experiments.sweeps.definition import Point, Sweep, draw
 from experiments.sweeps.slots import CHOICE, ERROR, SLOT, STOPPED, Lease, Slots
 from experiments.sweeps.storage import StorageGone
 from experiments.sweeps.studies import make_pruner, make_sampler, suggester
+from experiments.sweeps.together import Lane, run_together
 from kexue_jax.train.lock import Locked
 from kexue_jax.train.rows import read_rows
+from kexue_jax.train.step import Refused
 from kexue_jax.train.stop import Interrupted, StopRequest
 
 POLL_SECONDS = 2.0
@@ -60,8 +62,8 @@ class Worker:
     ):
         """Prepares to work; `slots` are those of process 0, None on the others."""
         self.sweep, self.workdir, self.slots, self.log = sweep, workdir, slots, log
-        self.trial: optuna.Trial | None = None
-        self.taken = 0
+        self.trials: list[optuna.Trial] = []
+        self._groups: dict[str, str] = {}
         if slots is not None:
             slots.study.pruner = make_pruner(sweep)
 
@@ -69,29 +71,32 @@ class Worker:
         """Runs trials until every slot is done; false if a signal came before."""
         with StopRequest() as stop:
             while True:
-                told = together(self._next(stop) if self.slots else None)
+                told = agreed(self._next(self.slots, stop) if self.slots else None)
                 if told in (LEAVE, OVER):
                     return told == OVER
                 if told == WAIT:
                     continue
                 ended = self._run(told, stop)
                 if self.slots:
-                    self._tell(self.slots, ended)
-                if ended.status == "stopped":
+                    for trial, how in zip(self.trials, ended, strict=True):
+                        self._tell(self.slots, trial, how)
+                if any(how.status == "stopped" for how in ended):
                     return False
                 gc.collect()  # the arrays of a run that is over
 
     # Process 0 asks and tells
 
-    def _next(self, stop: StopRequest) -> Any:
-        """What to do now: a choice of overrides to run, or one of the words above."""
-        slots = self.slots
-        assert slots is not None
-        self.trial = None if stop.requested else slots.take()
-        if stop.requested and self.trial is None:
+    def _next(self, slots: Slots, stop: StopRequest) -> Any:
+        """What to do now: choices of overrides to run, or one of the words above."""
+        self.trials = []
+        if stop.requested:
             return LEAVE
-        if self.trial is not None:
-            return self._choice(self.trial)
+        trial = slots.take()
+        if trial is not None:
+            choices = [self._choice(trial)]
+            if self.sweep.together and "space" not in self.sweep.data:
+                choices += self._others(slots, choices[0])
+            return choices
         if all(slot.is_over for slot in slots.all().values()):
             return OVER
         with contextlib.suppress(Interrupted), stop.interruptible():
@@ -99,7 +104,7 @@ class Worker:
         return WAIT
 
     def _choice(self, trial: optuna.Trial) -> dict[str, Any]:
-        """The overrides of a trial, drawn if they are not known yet."""
+        """Keeps a trial; returns its overrides, drawn if they are not known yet."""
         attrs = trial.user_attrs
         if CHOICE not in attrs:
             trial.study.sampler = make_sampler(self.sweep, attrs[SLOT])
@@ -107,21 +112,34 @@ class Worker:
             choice = draw(self.sweep, suggester(trial))
             trial.set_user_attr("id", self.sweep.resolve(choice)[0].id)
             trial.set_user_attr(CHOICE, choice)  # last: what has it is whole
-            self.trial = trial
-            return choice
-        return attrs[CHOICE]
+        self.trials.append(trial)
+        return trial.user_attrs[CHOICE]
 
-    def _tell(self, slots: Slots, ended: Ended) -> None:
-        trial = self.trial
-        assert trial is not None
+    def _others(self, slots: Slots, choice: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """Takes more trials that can run side by side with one; their overrides."""
+        group, found = self._group(choice), []
+        fits = lambda t: self._group(t.user_attrs.get(CHOICE, {})) == group  # noqa: E731
+        while len(found) + 1 < self.sweep.lanes:
+            trial = slots.take(fits=fits)
+            if trial is None:
+                break
+            found.append(self._choice(trial))
+        return found
+
+    def _group(self, choice: Mapping[str, Any]) -> str:
+        key = json.dumps(dict(choice), sort_keys=True)
+        if key not in self._groups:
+            self._groups[key] = self.sweep.group(self.sweep.resolve(choice)[0])
+        return self._groups[key]
+
+    def _tell(self, slots: Slots, trial: optuna.Trial, ended: Ended) -> None:
         name, objective = f"trial {trial.number}", self.sweep.objective
         values = [ended.scores.get(score) for score in objective] or [0.0]
         if ended.status == "done" and not all(map(_is_number, values)):
             had = ", ".join(sorted(ended.scores))
             given = dict(zip(objective, values, strict=True))
-            ended = Ended(
-                "failed", ended.scores, f"no finite {given}; its scores are {had}"
-            )
+            why = f"no finite {given}; its scores are {had}"
+            ended = Ended("failed", ended.scores, why)
         kinds = {"stopped": STOPPED, "failed": ERROR}
         try:
             trial.set_user_attr("scores", dict(ended.scores))
@@ -143,23 +161,52 @@ class Worker:
 
     # All processes run
 
-    def _run(self, choice: Mapping[str, Any], stop: StopRequest) -> Ended:
-        """Runs a choice with each of its seeds; the scores are means over them."""
+    def _run(self, choices: Sequence[Mapping], stop: StopRequest) -> list[Ended]:
+        """Runs choices and returns how each ended; a score is a mean over its seeds."""
         seeds = self.sweep.seeds if "space" in self.sweep.data else ()
-        choices = [{**choice, "seed": seed} for seed in seeds] or [dict(choice)]
+        with contextlib.ExitStack() as stack:
+            for trial in self.trials:
+                stack.enter_context(self._lease(trial))
+            if not seeds:
+                return self._run_all(choices, stop)
+            (choice,) = choices
+            parts = [{**choice, "seed": seed} for seed in seeds]
+            return [_merged(self._run_all(parts, stop))]
+
+    def _run_all(self, choices: Sequence[Mapping], stop: StopRequest) -> list[Ended]:
+        lanes = [Lane(*self.sweep.resolve(choice)) for choice in choices]
+        if self.sweep.together and len(lanes) > 1:
+            self._run_together(lanes, stop)
         ended = []
-        with self._lease():
-            for one in choices:
-                try:
-                    how = self._run_one(*self.sweep.resolve(one), stop)
-                except StorageGone:
-                    raise
-                except Exception as error:
-                    how = Ended("failed", {}, f"{type(error).__name__}: {error}")
-                ended.append(Ended(*together(how)))
-                if ended[-1].status not in OVER_RUNS:
-                    return ended[-1]
-        return ended[0]._replace(scores=_means([one.scores for one in ended]))
+        for lane in lanes:
+            if ended and ended[-1].status == "stopped":
+                ended.append(ended[-1])
+                continue
+            try:
+                how = self._run_one(*lane, stop)
+            except StorageGone:
+                raise
+            except Exception as error:
+                how = Ended("failed", {}, f"{type(error).__name__}: {error}")
+            ended.append(Ended(*agreed(how)))
+        return ended
+
+    def _run_together(self, lanes: Sequence[Lane], stop: StopRequest) -> None:
+        """Runs what can be run side by side; what is not comes one by one."""
+        left = [x for x in lanes if _ended(self.workdir / x.point.id) is None]
+        if len(left) < 2:
+            return
+        try:
+            folder, paths = self.workdir / left[0].point.id, self.sweep.together
+            with self._log_of(folder) as log, stop.interruptible():
+                outcome = run_together(left, paths, self.workdir, log=log)
+            stop.requested |= outcome.status == "preempted"
+        except Interrupted:
+            stop.requested = True
+        except (Refused, Locked) as error:
+            self.log(f"one by one: {error}")
+        except Exception as error:
+            self.log(f"one by one, as {type(error).__name__}: {error}")
 
     def _run_one(self, point: Point, experiment: Experiment, stop) -> Ended:
         """Runs one config, or goes on with it; waits while another process has it."""
@@ -168,7 +215,7 @@ class Worker:
             try:
                 with self._log_of(workdir) as log, stop.interruptible():
                     ended = _ended(workdir)
-                    if together(ended is None or ended.status not in OVER_RUNS):
+                    if agreed(ended is None or ended.status not in OVER_RUNS):
                         self._run_in(workdir, point, experiment, log)
                         ended = _ended(workdir)
                 return ended or Ended("done", {})
@@ -206,11 +253,10 @@ class Worker:
         with open(workdir / "log.txt", "a", encoding="utf-8") as file:
             yield lambda line: print(line, file=file, flush=True)
 
-    def _lease(self) -> contextlib.AbstractContextManager:
-        if self.slots is None or self.trial is None:
-            return contextlib.nullcontext()
+    def _lease(self, trial: optuna.Trial) -> Lease:
+        assert self.slots is not None
         stop_this = lambda: os.kill(os.getpid(), signal.SIGTERM)  # noqa: E731
-        return Lease(self.slots, self.trial, lost=stop_this)
+        return Lease(self.slots, trial, lost=stop_this)
 
     def _judge(self, workdir: Path) -> Callable[[Mapping[str, Any]], str] | None:
         """What reports each score of the objective to Optuna, and asks its pruner.
@@ -219,9 +265,9 @@ class Worker:
         """
         if "pruner" not in self.sweep.data:
             return None
-        if self.trial is None:
+        if not self.trials:
             return lambda row: ""
-        trial, (score,) = self.trial, self.sweep.objective
+        (trial,), (score,) = self.trials, self.sweep.objective
         known: set[int] = set()
 
         def judge(row: Mapping[str, Any]) -> str:
@@ -259,7 +305,7 @@ def _ended(workdir: Path) -> Ended | None:
     return Ended({"preempted": "stopped"}.get(status, "failed"), {}, why)
 
 
-def together(value: Any) -> Any:
+def agreed(value: Any) -> Any:
     """Returns what process 0 has, on all processes; it must be of JSON."""
     if jax.process_count() == 1:
         return value
@@ -281,9 +327,15 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and math.isfinite(value)
 
 
-def _means(scores: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """The mean of each score that all of them have."""
-    common = [key for key in scores[0] if all(_is_number(s.get(key)) for s in scores)]
-    if len(scores) == 1:
-        return dict(scores[0])
-    return {key: statistics.fmean(one[key] for one in scores) for key in common}
+def _merged(ended: Sequence[Ended]) -> Ended:
+    """How a trial of several runs ended: as the first that failed, or all of them."""
+    for one in ended:
+        if one.status not in OVER_RUNS:
+            return one
+    common = [
+        key
+        for key in ended[0].scores
+        if all(_is_number(one.scores.get(key)) for one in ended)
+    ]
+    means = {key: statistics.fmean(one.scores[key] for one in ended) for key in common}
+    return ended[0]._replace(scores=means)

@@ -9,7 +9,7 @@ Cost:   nothing.
 
 from ml_collections import ConfigDict
 
-VARIANTS = ("plain", "shifted")
+VARIANTS = ("plain", "shifted", "trained")
 SWEEPS = {
     "grid": {
         "grid": {"variant": ("plain", "shifted"), "task.x": (-1.0, 0.0, 2.0)},
@@ -37,4 +37,7 @@ def get_config(variant="plain"):
         sizes=(1, 2),
         shift=float(variant == "shifted"),
     )
-    return ConfigDict(dict(steps=0, task=task))
+    config = ConfigDict(dict(steps=0, task=task))
+    if variant == "trained":
+        config.optimizer = dict(make="optax:sgd", learning_rate=0.1)
+    return config

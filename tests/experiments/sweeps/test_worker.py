@@ -8,7 +8,7 @@ from pathlib import Path
 import optuna
 import pytest
 
-from experiments import configs
+from experiments import configs, runner
 from experiments.sweeps import results, studies, worker
 from experiments.sweeps.definition import Sweep
 from experiments.sweeps.slots import Limits
@@ -34,9 +34,9 @@ class House:
         what = {"marks": str(self.folder / "marks")} | what
         self.monkeypatch.setenv("PARABOLA", json.dumps(what))
 
-    def work(self, data, **limits):
+    def work(self, data, spec=SPEC, **limits):
         storage = open_storage(self.url, patience=5)
-        sweep = Sweep(SPEC, data)
+        sweep = Sweep(spec, data)
         joined = studies.make(
             storage, "s", sweep, Limits(**limits), workdir=self.folder
         )
@@ -176,3 +176,59 @@ def test_a_run_that_another_process_still_has_is_waited_for(house):
     thread.join()
     assert house.rows[0].state == "done"
     assert any("is in use by process" in line for line in house.lines)
+
+
+def test_runs_side_by_side_leave_what_runs_of_their_own_leave(house, tmp_path):
+    data = {
+        "list": [{"steps": 6, "eval_every": 3}],
+        "grid": {"optimizer.learning_rate": [0.1, 0.2]},
+        "seeds": [0, 1],
+        "objective": VALUE,
+    }
+    spec = f"{SPEC}:trained"
+    assert house.work(data, spec=spec)
+    apart = house.rows
+    kept = {row.id: read_rows(house.folder / row.id / "scores.jsonl") for row in apart}
+    other = House(tmp_path / "other", house.monkeypatch)
+    other.folder.mkdir()
+    other.befalls()
+    both = data | {"together": ["seed", "optimizer.learning_rate"], "lanes": 3}
+    assert other.work(both, spec=spec)
+    assert [row.state for row in other.rows] == ["done"] * 4
+    assert len(list(other.folder.glob("together/*/status.json"))) == 1
+    for row, single in zip(other.rows, apart, strict=True):
+        assert row.id == single.id
+        value = single.scores["x/value"]
+        assert row.scores["x/value"] == pytest.approx(value, rel=1e-6)
+        folder = other.folder / row.id
+        assert (folder / "report.html").exists()
+        rows = read_rows(folder / "scores.jsonl")
+        assert [x["step"] for x in rows] == [x["step"] for x in kept[row.id]]
+        loaded = runner.load(folder, trust=["tests"])
+        assert loaded.step == 6
+        assert loaded.params["w"].shape == ()
+
+
+def test_what_cannot_run_side_by_side_runs_one_by_one(house):
+    data = {
+        "list": [{"steps": 2, "max_skips": 1}],
+        "seeds": [0, 1],
+        "objective": VALUE,
+        "together": ["seed"],
+    }
+    assert house.work(data)
+    assert [row.state for row in house.rows] == ["done", "done"]
+    assert "one by one: runs side by side need max_skips = 0, got 1" in house.lines
+
+
+def test_the_seeds_of_a_trial_of_a_space_run_side_by_side(house):
+    data = {
+        "space": {"task.x": {"low": 1.0, "high": 1.0}},
+        "trials": 1,
+        "objective": VALUE,
+        "seeds": [0, 1, 2],
+        "together": ["seed"],
+    }
+    assert house.work(data)
+    assert house.rows[0].scores["x/value"] == 2.0
+    assert len(list(house.folder.glob("together/*/status.json"))) == 1
