@@ -5,7 +5,9 @@ table. From another terminal, host or job, more workers join:
 ``python -m experiments.sweep worker --storage=URL --study=NAME``. For many of them,
 ``python -m experiments.sweep serve --storage=URL --port=13000`` stands before a
 database, and they join at ``grpc://host:13000``. ``python -m experiments.sweep report
---storage=URL --study=NAME`` writes the results so far.
+--storage=URL --study=NAME`` writes the results so far. ``python -m experiments.sweep
+launch --to=slurm`` or ``--to=gke``, with the flags of a sweep, prepares the study and
+writes what starts its workers there.
 
 Exit codes: 0 all trials are done, 1 one failed, 2 refused, 3 workers keep dying, 75
 stopped by a signal, or the storage stayed away; the same command goes on.
@@ -29,8 +31,8 @@ from absl import flags
 from experiments import command_line, configs
 from experiments.sweeps import devices, supervisor
 
-EXIT_FAILED, EXIT_DYING, EXIT_LATER = 1, 3, 75
-COMMANDS = ("run", "worker", "serve", "report")
+EXIT_LATER = 75
+COMMANDS = ("run", "worker", "serve", "report", "launch")
 
 
 def define_flags(values: flags.FlagValues, command: str) -> None:
@@ -50,24 +52,42 @@ def define_flags(values: flags.FlagValues, command: str) -> None:
     text("study", None, "The study's name; default <config>/<sweep>.")
     text("workdir", None, "The directory of all runs; default runs/sweeps/<study>.")
     if command == "worker":
+        number("trials", 0, "Leave after so many; 0 for no limit.", lower_bound=0)
         text("worker", None, "What to call this worker; default <host>:<process>.")
         text("coordinator", None, "host:port of process 0, or 'auto'.")
         number("processes", None, "How many processes one worker is.")
         number("process", None, "Which one this is.")
         number("heartbeat_seconds", 10, "Silence after which a process is gone.")
-    if command == "run":
+    if command in ("run", "launch"):
+        flags.DEFINE_bool(
+            "retry", False, "Try what has failed again.", flag_values=values
+        )
         text("sweep", None, "One of its SWEEPS, file.py:name, or a JSON file.")
-        number("workers", 1, "Workers on this host; 0 only prepares.", lower_bound=0)
+        number("workers", 1, "How many; 0 only prepares the study.", lower_bound=0)
+        number("tries", 2, "Runs of a trial that fail by themselves.", lower_bound=1)
+        number("deaths", 5, "Workers that may die of a trial.", lower_bound=1)
+        number("lease_seconds", 90, "Silence after which a worker is gone.")
+    if command == "run":
         flags.DEFINE_enum(
             "platform", "auto", devices.PLATFORMS, "Devices.", flag_values=values
         )
         number("per_worker", 1, "GPUs or TPU chips of each worker.", lower_bound=1)
-        number("tries", 2, "Runs of a trial that fail by themselves.", lower_bound=1)
-        number("deaths", 5, "Workers that may die of a trial.", lower_bound=1)
-        number("lease_seconds", 90, "Silence after which a worker is gone.")
         flags.DEFINE_bool(
             "dry_run", False, "Say what would be run, then exit.", flag_values=values
         )
+    if command == "launch":
+        flags.DEFINE_enum("to", None, ("slurm", "gke"), "Where.", flag_values=values)
+        text("name", "sweep", "What the jobs are called.")
+        number("nodes", 1, "slurm: hosts of each worker.", lower_bound=1)
+        flags.DEFINE_multi_string(
+            "sbatch", [], "slurm: one more option, --gres=gpu:1.", flag_values=values
+        )
+        text("image", None, "gke: the container.")
+        text("accelerator", "tpu-v6e-slice", "gke: the kind of TPU.")
+        text("topology", "2x4", "gke: of each slice.")
+        number("chips", 4, "gke: chips of one host.", lower_bound=1)
+        text("queue", "kexue", "gke: Kueue's local queue.")
+        text("claim", "kexue-runs", "gke: the volume claim of the runs.")
 
 
 def main(argv: Sequence[str]) -> int:
@@ -84,9 +104,8 @@ def main(argv: Sequence[str]) -> int:
         left = values(["sweep", *words])[1:]
         if left:
             raise configs.ConfigError(f"what is {left[0]!r}? Flags start with --")
-        return {"run": _run, "worker": _work, "serve": _serve, "report": _report}[
-            command
-        ](values)
+        does = {"run": _run, "worker": _work, "serve": _serve, "report": _report}
+        return (does | {"launch": _launch})[command](values)
     except flags.UnrecognizedFlagError as error:
         hint = command_line.nearest(error.flagname, list(values))
         problem = configs.ConfigError(f"there is no flag --{error.flagname}{hint}")
@@ -103,52 +122,128 @@ def _log(line: str) -> None:
 
 
 def _run(values: flags.FlagValues) -> int:
-    from experiments.sweeps import definition
-
-    if not values.config:
-        raise configs.ConfigError("--config is missing")
-    sweep = definition.load_sweep(values.config, values.sweep)
-    study = values.study or f"{sweep.experiment.name}/{sweep.name}"
-    workdir = Path(values.workdir or Path("runs") / "sweeps" / study)
+    sweep = _sweep_of(values)
     if values.dry_run:
         return _say(sweep)
-    from experiments.sweeps import results, storage, studies
-    from experiments.sweeps.slots import Limits
+    from experiments.sweeps import results, storage
 
-    workdir.mkdir(parents=True, exist_ok=True)
-    url = storage.address(values.storage, values.storage_file, workdir / "study.db")
-    limits = Limits(
-        values.tries,
-        values.deaths,
-        values.lease_seconds / 6,
-        float(values.lease_seconds),
-    )
     shares = devices.shares(
         values.workers, platform=values.platform, per_worker=values.per_worker
     )
     try:
-        opened = storage.open_storage(url, patience=values.patience, log=_log)
-        joined = studies.make(opened, study, sweep, limits, workdir=workdir, log=_log)
-        rows = results.rows_of(joined.slots.all())
-        over = all(slot.is_over for slot in joined.slots.all().values())
+        joined, url = _prepare(values, sweep)
+        slots, workdir = joined.slots, joined.workdir
+        over = all(slot.is_over for slot in slots.all().values())
+        code = 0
         if values.workers and not over:
-            code = supervisor.supervise(
-                url,
-                [f"--study={study}", f"--config={sweep.spec}"]
-                + [f"--workdir={workdir.absolute()}", f"--patience={values.patience}"],
-                shares,
-                log=_log,
-            )
-            rows = results.rows_of(joined.slots.all())
-            if code:
-                print(results.summary(rows))
-                return code
+            options = _worker_options(values, joined)
+            code = supervisor.supervise(url, options, shares, log=_log)
+        rows = results.rows_of(slots.all())
     except storage.StorageGone as error:
         return _later(error)
-    _write(rows, joined, workdir, anew=not over)
-    print(results.table(rows, sweep))
+    if not code:
+        _write(rows, joined, workdir, anew=not over)
+        print(results.table(rows, sweep))
     print(results.summary(rows))
-    return EXIT_FAILED if any(row.state == "failed" for row in rows) else 0
+    return code or int(any(row.state == "failed" for row in rows))
+
+
+def _sweep_of(values: flags.FlagValues):
+    from experiments.sweeps import definition
+
+    if not values.config:
+        raise configs.ConfigError("--config is missing")
+    return definition.load_sweep(values.config, values.sweep)
+
+
+def _prepare(values: flags.FlagValues, sweep):
+    """Makes or extends the study; returns it and the address of its storage."""
+    from experiments.sweeps import storage, studies
+    from experiments.sweeps.slots import Limits
+
+    study = values.study or f"{sweep.experiment.name}/{sweep.name}"
+    workdir = Path(values.workdir or Path("runs") / "sweeps" / study)
+    workdir.mkdir(parents=True, exist_ok=True)
+    url = storage.address(values.storage, values.storage_file, workdir / "study.db")
+    silence = float(values.lease_seconds)
+    limits = Limits(values.tries, values.deaths, silence / 6, silence)
+    opened = storage.open_storage(url, patience=values.patience, log=_log)
+    joined = studies.make(opened, study, sweep, limits, workdir=workdir, log=_log)
+    if values.retry:
+        _log(f"{joined.slots.try_again()} failed trials are tried again")
+    return joined, url
+
+
+def _worker_options(values: flags.FlagValues, joined) -> list[str]:
+    """What a worker on any host is told; the storage comes by its environment."""
+    return [
+        f"--study={joined.slots.study.study_name}",
+        f"--config={joined.sweep.spec}",
+        f"--workdir={joined.workdir.absolute()}",
+        f"--patience={values.patience}",
+    ]
+
+
+def _launch(values: flags.FlagValues) -> int:
+    from experiments.sweeps import launch, storage
+
+    if not values.to:
+        raise configs.ConfigError("--to is missing: slurm or gke")
+    sweep = _sweep_of(values)
+    try:
+        joined, url = _prepare(values, sweep)
+    except storage.StorageGone as error:
+        return _later(error)
+    here = url.startswith("sqlite")
+    if here and values.to == "gke":
+        raise configs.ConfigError(
+            "--storage: workers on several hosts need PostgreSQL, or grpc:// before it"
+        )
+    folder = joined.workdir.absolute() / "launch"
+    folder.mkdir(exist_ok=True)
+    command = ["python", "-m", "experiments.sweep", "worker"]
+    command += _worker_options(values, joined)
+    if values.to == "slurm":
+        if values.storage_file:
+            command.append(f"--storage_file={Path(values.storage_file).absolute()}")
+        elif storage.shown(url) == url:
+            command.append(f"--storage={url}")
+        command[0] = sys.executable
+        text = launch.slurm_script(
+            command,
+            workers=values.workers,
+            nodes=values.nodes,
+            name=values.name,
+            logs=str(folder),
+            options=values.sbatch,
+        )
+        file = folder / "slurm.sh"
+        then = [f"sbatch --chdir={configs.ROOT} {file}"]
+        if here:
+            then.append("(SQLite: only if all of its tasks run on this very host)")
+    else:
+        if not values.image:
+            raise configs.ConfigError("--image is missing: the container of a worker")
+        sets = launch.job_sets(
+            command,
+            workers=values.workers,
+            name=values.name,
+            image=values.image,
+            accelerator=values.accelerator,
+            topology=values.topology,
+            chips=values.chips,
+            queue=values.queue,
+            claim=values.claim,
+            mount=str(joined.workdir.absolute()),
+        )
+        text, file = launch.as_yaml(sets), folder / "jobsets.yaml"
+        then = [
+            f"kubectl create secret generic {launch.SECRET} --from-file=url=FILE",
+            f"kubectl apply -f {file}",
+        ]
+    file.write_text(text, "utf-8")
+    print("\n".join([f"{file} is written; now:", *then]))
+    return 0
 
 
 def _say(sweep) -> int:
@@ -228,10 +323,16 @@ def _work(values: flags.FlagValues) -> int:
         spec, data, name, workdir = worker.agreed(about)
         sweep = joined.sweep if joined else Sweep(spec, data, name=name)
         slots = joined.slots if joined else None
-        done = worker.Worker(sweep, Path(workdir), slots, log=_log).work()
+        made = worker.Worker(sweep, Path(workdir), slots, log=_log)
+        why = made.work(most=values.trials)
     except storage.StorageGone as error:
         return _later(error)
-    return 0 if done else EXIT_LATER
+    codes = {
+        worker.OVER: 0,
+        worker.LEAVE: EXIT_LATER,
+        worker.MORE: supervisor.EXIT_MORE,
+    }
+    return codes[why]
 
 
 def _serve(values: flags.FlagValues) -> int:

@@ -23,6 +23,9 @@ in a JSON file. Its entries:
 ``together``
     Paths: ``seed``, and scalars of the optimizer. Runs that differ in nothing else are
     made side by side in one program, ``lanes`` (8) at most.
+``code``, ``smoke``
+    True lets ids depend on the code that a config names as well; or lays the config's
+    ``SMOKE`` under the overrides.
 
 The path ``variant`` stands for a variant of the config. An axis with ``when``, a dict
 from paths that stand before it to the values they must have, is there only then.
@@ -38,10 +41,11 @@ from typing import Any, NamedTuple
 
 from experiments import configs
 from experiments.configs import ConfigError, Experiment
+from experiments.provenance import House, names_in
 from kexue_jax.build import nearest
 
 FIELDS = ("list", "grid", "space", "trials", "sampler", "seed", "seeds", "objective")
-FIELDS = (*FIELDS, "pruner", "together", "lanes")
+FIELDS = (*FIELDS, "pruner", "together", "lanes", "code", "smoke")
 TPE = {"make": "optuna.samplers:TPESampler"}
 
 
@@ -75,6 +79,7 @@ class Sweep:
         self.data = json.loads(json.dumps(data))  # as a study keeps it
         self.file, _, self.variant = spec.partition(":")
         self._loaded: dict[str, Experiment] = {}
+        self._house = House(configs.ROOT)
         self.experiment = self.load(self.variant)
         for key in data:
             if key not in FIELDS:
@@ -103,7 +108,8 @@ class Sweep:
         """Returns the experiment of a variant; its config is the caller's to change."""
         if variant not in self._loaded:
             spec = f"{self.file}:{variant}" if variant else self.file
-            self._loaded[variant] = configs.load_config(spec)
+            smoke = bool(self.data.get("smoke"))
+            self._loaded[variant] = configs.load_config(spec, smoke=smoke)
         kept = self._loaded[variant]
         return kept._replace(config=copy.deepcopy(kept.config))
 
@@ -128,6 +134,8 @@ class Sweep:
         for free in configs.FREE:
             config.pop(free, None)
         about = [experiment.name, experiment.variant, config]
+        if self.data.get("code"):
+            about.append(self._house.digest(names_in(config)))
         text = json.dumps(about, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 

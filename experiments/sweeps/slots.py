@@ -36,7 +36,7 @@ STATES = {
     TrialState.RUNNING: "running",
 }
 DUPLICATE, ERROR, DIED, STOPPED = "duplicate", "error", "died", "stopped"
-LEASE, ENDED, SLOT, CHOICE = "lease", "ended", "slot", "choice"
+LEASE, ENDED, SLOT, CHOICE, AGAIN = "lease", "ended", "slot", "choice", "again"
 
 
 class Limits(NamedTuple):
@@ -84,6 +84,8 @@ def slots_of(trials: Sequence[FrozenTrial], limits: Limits) -> dict[int, Slot]:
 
 
 def _slot(number: int, trials: Sequence[FrozenTrial], limits: Limits) -> Slot:
+    anew = [i for i, trial in enumerate(trials) if AGAIN in trial.user_attrs]
+    trials = trials[anew[-1] if anew else 0 :]
     reasons = [t.user_attrs.get(ENDED, {"kind": DIED, "why": ""}) for t in trials]
     failed = [
         (trial, reason)
@@ -133,6 +135,25 @@ class Slots:
             optuna.create_trial(state=TrialState.WAITING, user_attrs=attrs, **fields)
         )
 
+    def try_again(self) -> int:
+        """Gives each failed slot as many tries as at the start; how many there are."""
+        failed = [slot for slot in self.settle().values() if slot.state == "failed"]
+        for slot in failed:
+            self._add_after(slot, again=True)
+        return len(failed)
+
+    def _add_after(self, slot: Slot, *, again: bool = False) -> None:
+        """Adds a trial like the last one of a slot."""
+        last = slot.trial
+        kept = {k: v for k, v in last.user_attrs.items() if k in (CHOICE, "id")}
+        drawn = CHOICE in kept  # else its worker died while it was drawn
+        self.add(
+            slot.number,
+            params=last.params if drawn else {},
+            distributions=last.distributions if drawn else {},
+            user_attrs=kept | ({AGAIN: True} if again else {}),
+        )
+
     def take(
         self, *, fits: Callable[[FrozenTrial], bool] = lambda trial: True
     ) -> optuna.Trial | None:
@@ -168,15 +189,7 @@ class Slots:
                 self.end(trial, DUPLICATE, "another trial has this slot")
         lacking = [slot for slot in slots.values() if slot.state == "lacking"]
         for slot in lacking:
-            last = slot.trial
-            kept = {k: v for k, v in last.user_attrs.items() if k in (CHOICE, "id")}
-            drawn = CHOICE in kept  # else its worker died while it was drawn
-            self.add(
-                slot.number,
-                params=last.params if drawn else {},
-                distributions=last.distributions if drawn else {},
-                user_attrs=kept,
-            )
+            self._add_after(slot)
         return slots_of(self.trials(), self.limits) if lacking else slots
 
     def end(self, trial: FrozenTrial | optuna.Trial, kind: str, why: str) -> bool:

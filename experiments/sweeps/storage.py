@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import optuna
 from optuna.exceptions import StorageInternalError
 from optuna.storages import BaseStorage, GrpcStorageProxy, RDBStorage, get_storage
 
@@ -86,6 +87,7 @@ def open_storage(
       ConfigError: if the address cannot be used.
       StorageGone: if it does not answer for so long, now or at any later call.
     """
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
     return Patient(lambda: _connect(url), patience=patience, what=shown(url), log=log)
 
 

@@ -12,7 +12,7 @@ from experiments import configs
 from experiments.sweeps.devices import Share
 from experiments.sweeps.storage import VARIABLE
 
-EXIT_DYING, EXIT_LATER = 3, 75
+EXIT_DYING, EXIT_LATER, EXIT_MORE = 3, 75, 10
 PARENT = "KEXUE_PARENT"
 QUICK_SECONDS, QUICK_DEATHS = 20.0, 5
 
@@ -103,6 +103,8 @@ def _watch(places: Sequence[_Place], asked: list[int], log) -> int:
         for place in places:
             if place.code is None:
                 place.code = place.process.poll()
+                if place.code == EXIT_MORE and not asked:
+                    place.start()
                 if place.code not in (None, 0, 2, EXIT_LATER) and not asked:
                     place.died()
                     log(f"{place.name} died ({_how(place.code)}); another one starts")

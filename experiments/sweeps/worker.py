@@ -37,7 +37,7 @@ from kexue_jax.train.step import Refused
 from kexue_jax.train.stop import Interrupted, StopRequest
 
 POLL_SECONDS = 2.0
-WAIT, LEAVE, OVER = "wait", "leave", "over"
+WAIT, LEAVE, OVER, MORE = "wait", "leave", "over", "more"
 OVER_RUNS = ("done", "pruned")
 
 
@@ -67,13 +67,21 @@ class Worker:
         if slots is not None:
             slots.study.pruner = make_pruner(sweep)
 
-    def work(self) -> bool:
-        """Runs trials until every slot is done; false if a signal came before."""
+    def work(self, most: int = 0) -> str:
+        """Runs trials until every slot is done; says why it leaves.
+
+        Args:
+          most: trials after which it leaves all the same; 0 for no limit.
+
+        Returns:
+          `OVER`, `LEAVE` if a signal came, or `MORE` if others are left.
+        """
+        made = 0
         with StopRequest() as stop:
-            while True:
+            while not most or made < most:
                 told = agreed(self._next(self.slots, stop) if self.slots else None)
                 if told in (LEAVE, OVER):
-                    return told == OVER
+                    return told
                 if told == WAIT:
                     continue
                 ended = self._run(told, stop)
@@ -81,8 +89,10 @@ class Worker:
                     for trial, how in zip(self.trials, ended, strict=True):
                         self._tell(self.slots, trial, how)
                 if any(how.status == "stopped" for how in ended):
-                    return False
+                    return LEAVE
+                made += len(told)
                 gc.collect()  # the arrays of a run that is over
+        return MORE
 
     # Process 0 asks and tells
 

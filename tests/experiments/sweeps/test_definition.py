@@ -160,3 +160,13 @@ def test_a_sweep_is_found_in_its_config_in_another_file_or_in_json(tmp_path):
         load_sweep(SPEC, None)
     with pytest.raises(ConfigError, match="cannot be read"):
         load_sweep(SPEC, str(tmp_path / "none.json"))
+
+
+def test_ids_are_of_the_code_as_well_where_that_is_asked_for(monkeypatch):
+    data = {"list": [{"task.x": 1.0}]}
+    plain = Sweep(SPEC, data).points()[0].id
+    with_code = Sweep(SPEC, data | {"code": True}).points()[0].id
+    assert plain != with_code
+    monkeypatch.setattr("experiments.provenance.House.digest", lambda *_: "other")
+    assert Sweep(SPEC, data).points()[0].id == plain
+    assert Sweep(SPEC, data | {"code": True}).points()[0].id != with_code

@@ -313,3 +313,17 @@ def test_slots_are_of_this_storage_alone(url):
     optuna.create_study(study_name="alien", storage=storage)
     with pytest.raises(ConfigError, match="was not made by"):
         studies.join(storage, "alien")
+
+
+def test_what_failed_is_tried_again_only_when_asked(url):
+    slots = make(url, tries=1)
+    slots.end(slots.take(), ERROR, "no")
+    slots.settle()
+    assert states(slots) == ["failed", "waiting", "waiting"]
+    assert slots.try_again() == 1
+    assert states(slots) == ["waiting"] * 3
+    assert slots.try_again() == 0
+    assert slots.all()[0].trial.user_attrs[CHOICE] == {
+        "variant": "plain",
+        "task.x": 0.0,
+    }

@@ -41,7 +41,7 @@ class House:
             storage, "s", sweep, Limits(**limits), workdir=self.folder
         )
         made = worker.Worker(sweep, self.folder, joined.slots, log=self.lines.append)
-        over = made.work()
+        over = made.work() == worker.OVER
         self.rows = results.rows_of(joined.slots.all())
         self.slots = joined.slots
         return over
