@@ -143,7 +143,10 @@ class Worker:
         return self._groups[key]
 
     def _tell(self, slots: Slots, trial: optuna.Trial, ended: Ended) -> None:
-        name, objective = f"trial {trial.number}", self.sweep.objective
+        objective = self.sweep.objective
+        choice = trial.user_attrs.get(CHOICE, {})
+        said = " ".join(f"{k.rpartition('.')[2]}={v}" for k, v in choice.items())
+        name = f"trial {trial.number} ({said})"
         values = [ended.scores.get(score) for score in objective] or [0.0]
         if ended.status == "done" and not all(map(_is_number, values)):
             had = ", ".join(sorted(ended.scores))
