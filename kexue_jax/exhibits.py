@@ -64,22 +64,6 @@ class Bars(NamedTuple):
     note: str = ""
 
 
-class Coordinates(NamedTuple):
-    """Parallel axes: a line for each row, through its value on every axis.
-
-    `rows` are ``[N]`` of one value an axis, a number, a word or None (the line leaves
-    that axis out). Lines are coloured by the last axis, of numbers, whose small values
-    are drawn over the others if `low_is_best`. `log` names logarithmic axes.
-    """
-
-    title: str
-    axes: Sequence[str]
-    rows: Sequence[Sequence[str | int | float | bool | None]]
-    low_is_best: bool = True
-    log: Sequence[str] = ()
-    note: str = ""
-
-
 class Images(NamedTuple):
     """Pictures ``[N, H, W]`` or ``[N, H, W, 3]`` with values from 0 to 1, in a grid.
 
@@ -93,4 +77,4 @@ class Images(NamedTuple):
     note: str = ""
 
 
-Exhibit = Text | Table | Curves | Bars | Coordinates | Images
+Exhibit = Text | Table | Curves | Bars | Images

@@ -14,9 +14,10 @@ from experiments import configs
 from experiments.sweeps import results
 from experiments.sweeps.definition import Sweep
 from experiments.sweeps.results import Row
-from kexue_jax.exhibits import Bars, Coordinates, Curves, Exhibit, Series, Table
+from kexue_jax.exhibits import Bars, Curves, Series, Table
 from kexue_jax.train import report
 from kexue_jax.train.checkpoint import write_atomically
+from kexue_jax.train.coordinates import Coordinates
 from kexue_jax.train.rows import read_rows
 
 _MAX_CURVES = 8
@@ -53,11 +54,11 @@ def write_page(
 
 def exhibits_of(
     rows: Sequence[Row], sweep: Sweep, study: optuna.Study, workdir: Path
-) -> list[Exhibit]:
+) -> list[Any]:
     """Returns what the page shows, each thing only where there is something to show."""
     ranked = results.best_first(rows, sweep)
     head, body = results.columns(ranked, sweep)
-    shown: list[Exhibit] = []
+    shown: list[Any] = []
     for score, mode in sweep.objective.items():
         shown += _diagrams(rows, sweep, score, mode)
         shown += _curves(ranked, score, workdir)
@@ -106,14 +107,12 @@ def _is_wide(rows: Sequence[Row], path: str) -> bool:
     return min(values) > 0 and max(values) >= 20 * min(values)
 
 
-def _diagrams(
-    rows: Sequence[Row], sweep: Sweep, score: str, mode: str
-) -> list[Exhibit]:
+def _diagrams(rows: Sequence[Row], sweep: Sweep, score: str, mode: str) -> list[Any]:
     known = _known(rows, score)
     if len(known) < 2:
         return []
     paths = _varied(known)
-    shown: list[Exhibit] = [
+    shown: list[Any] = [
         Coordinates(
             f"{score} over all settings",
             [*paths, score],
@@ -181,7 +180,7 @@ def _along(known: Sequence[Row], path: str, split: Sequence[str], score: str) ->
     )
 
 
-def _curves(ranked: Sequence[Row], score: str, workdir: Path) -> list[Exhibit]:
+def _curves(ranked: Sequence[Row], score: str, workdir: Path) -> list[Any]:
     """The score over the steps of the best runs."""
     paths, series = _varied(ranked), []
     for row in ranked:
@@ -201,7 +200,7 @@ def _curves(ranked: Sequence[Row], score: str, workdir: Path) -> list[Exhibit]:
     return [Curves(title, series, x_label="step", y_label=score)]
 
 
-def _importance(study: optuna.Study, sweep: Sweep) -> list[Exhibit]:
+def _importance(study: optuna.Study, sweep: Sweep) -> list[Any]:
     """How much of the differences each axis explains, by PED-ANOVA."""
     from optuna.importance import get_param_importances
 
@@ -234,7 +233,7 @@ def _importance(study: optuna.Study, sweep: Sweep) -> list[Exhibit]:
     ]
 
 
-def _means(rows: Sequence[Row], sweep: Sweep) -> list[Exhibit]:
+def _means(rows: Sequence[Row], sweep: Sweep) -> list[Any]:
     """Mean and deviation over seeds of each setting."""
     groups: dict[str, list[Row]] = {}
     for row in rows:
@@ -258,7 +257,7 @@ def _means(rows: Sequence[Row], sweep: Sweep) -> list[Exhibit]:
     return [Table("Means over seeds", head, body)]
 
 
-def _failed(rows: Sequence[Row]) -> list[Exhibit]:
+def _failed(rows: Sequence[Row]) -> list[Any]:
     lines = [
         [row.slot, row.state, row.tries, json.dumps(dict(row.choice)), row.why]
         for row in rows

@@ -3,15 +3,30 @@
 import math
 import textwrap
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from kexue_jax.exhibits import Coordinates
 from kexue_jax.train import plots
 
 _MAX_WORDS = 12  # on one axis
 _TICKS = 5
+
+
+class Coordinates(NamedTuple):
+    """Parallel axes: a line for each row, through its value on every axis.
+
+    `rows` are ``[N]`` of one value an axis, a number, a word or None (the line leaves
+    that axis out). Lines are coloured by the last axis, of numbers, whose small values
+    are drawn over the others if `low_is_best`. `log` names logarithmic axes.
+    """
+
+    title: str
+    axes: Sequence[str]
+    rows: Sequence[Sequence[str | int | float | bool | None]]
+    low_is_best: bool = True
+    log: Sequence[str] = ()
+    note: str = ""
 
 
 def coordinates_figure(shown: Coordinates) -> bytes:
