@@ -151,7 +151,7 @@ def combine(weights: jax.Array, updates: optax.Updates, shared: Any) -> optax.Up
     def merge(g, use):
         wide, factors = g.astype(_wide(g)), weights.astype(_wide(g))
         factors = factors if use else jnp.ones_like(factors)
-        if len(g) <= 8:  # one pass over memory, several times as fast as a product
+        if len(g) <= 32:  # one pass over memory, twice as fast as a product and more
             total = sum(factors[k] * wide[k] for k in range(len(g)))
         else:
             total = jax.lax.dot_general(
