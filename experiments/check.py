@@ -94,7 +94,9 @@ def run_cells(
     joined = studies.make(opened, study, sweep, limits, workdir=folder)
     joined.slots.try_again()
     options = [f"--study={study}", f"--config={sweep.spec}", "--trials=1"]
-    code = supervisor.supervise(url, options, devices.shares(jobs), log=log)
+    begun = joined.slots.begun
+    shares = devices.shares(min(jobs, len(cells)))
+    code = supervisor.supervise(url, options, shares, begun=begun, log=log)
     records, failures = {}, []
     for cell, row in zip(cells, results.rows_of(joined.slots.all()), strict=True):
         if row.state == "done":

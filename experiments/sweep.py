@@ -133,11 +133,14 @@ def _run(values: flags.FlagValues) -> int:
     try:
         joined, url = _prepare(values, sweep)
         slots, workdir = joined.slots, joined.workdir
-        over = all(slot.is_over for slot in slots.all().values())
-        code = 0
+        over, code = slots.are_over(), 0
         if values.workers and not over:
             options = _worker_options(values, joined)
-            code = supervisor.supervise(url, options, shares, log=_log)
+            code = supervisor.supervise(
+                url, options, shares, begun=slots.begun, log=_log
+            )
+        if slots.are_over():
+            code = 0
         rows = results.rows_of(slots.all())
     except storage.StorageGone as error:
         return _later(error)

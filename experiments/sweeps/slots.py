@@ -128,6 +128,15 @@ class Slots:
         """Returns all slots."""
         return slots_of(self.trials(), self.limits)
 
+    def begun(self) -> int:
+        """Returns how many trials have begun."""
+        waiting = TrialState.WAITING
+        return sum(trial.state != waiting for trial in self.trials())
+
+    def are_over(self) -> bool:
+        """Returns whether nothing is left to do."""
+        return all(slot.is_over for slot in self.all().values())
+
     def add(self, number: int, **fields: Any) -> None:
         """Adds a trial to a slot; `fields` are those of `optuna.create_trial`."""
         attrs = {SLOT: number} | fields.pop("user_attrs", {})

@@ -14,25 +14,25 @@ from experiments.sweeps.storage import VARIABLE
 
 EXIT_DYING, EXIT_LATER, EXIT_MORE = 3, 75, 10
 PARENT = "KEXUE_PARENT"
-QUICK_SECONDS, QUICK_DEATHS = 20.0, 5
+IDLE_DEATHS = 5
 
 
 class _Place:
-    """One worker's place: its process now, and how often one died young there."""
+    """One worker's place: its process now, and how often one died idle there."""
 
     def __init__(self, name: str, share: Share, start: Callable):
         self.name, self.share, self._start = name, share, start
-        self.young = 0
+        self.idle, self.begun = 0, -1
         self.start()
 
     def start(self) -> None:
-        self.since = time.monotonic()
         self.process = self._start(self.name, self.share)
         self.code: int | None = None
 
-    def died(self) -> None:
-        quick = time.monotonic() - self.since < QUICK_SECONDS
-        self.young = self.young + 1 if quick else 1
+    def died(self, begun: int) -> None:
+        """Counts deaths in a row between which no worker began a trial."""
+        self.idle = self.idle + 1 if begun == self.begun else 1
+        self.begun = begun
 
 
 def supervise(
@@ -40,6 +40,7 @@ def supervise(
     options: Sequence[str],
     shares: Sequence[Share],
     *,
+    begun: Callable[[], int],
     log: Callable[[str], None],
 ) -> int:
     """Runs a worker for each share until the study is done.
@@ -48,6 +49,8 @@ def supervise(
       url: of the storage; workers find it in their environment.
       options: of the command ``worker``.
       shares: the devices of each worker.
+      begun: returns how many trials have begun; where workers die and none begins,
+        no more are started.
       log: takes lines for people.
 
     Returns:
@@ -83,7 +86,7 @@ def supervise(
     for place in places:
         log(f"{place.name}: {place.share.shown}")
     try:
-        return _watch(places, asked, log)
+        return _watch(places, asked, begun, log)
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
@@ -92,7 +95,7 @@ def supervise(
                 place.process.kill()
 
 
-def _watch(places: Sequence[_Place], asked: list[int], log) -> int:
+def _watch(places: Sequence[_Place], asked: list[int], begun, log) -> int:
     told = 0
     while True:
         for number in asked[told:]:  # a second signal is passed on as well
@@ -106,10 +109,12 @@ def _watch(places: Sequence[_Place], asked: list[int], log) -> int:
                 if place.code == EXIT_MORE and not asked:
                     place.start()
                 if place.code not in (None, 0, 2, EXIT_LATER) and not asked:
-                    place.died()
-                    log(f"{place.name} died ({_how(place.code)}); another one starts")
-                    if place.young <= QUICK_DEATHS:
+                    place.died(begun())
+                    if place.idle < IDLE_DEATHS:
+                        log(f"{place.name}: {_how(place.code)}; another one starts")
                         place.start()
+                    else:
+                        log(f"{place.name}: {_how(place.code)}; no other one starts")
         codes = [place.code for place in places]
         if None not in codes:
             if asked or EXIT_LATER in codes:

