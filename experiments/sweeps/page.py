@@ -3,6 +3,7 @@
 import json
 import shlex
 import statistics
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -215,9 +216,11 @@ def _importance(study: optuna.Study, sweep: Sweep) -> list[Any]:
         return []
     score, mode = next(iter(sweep.objective.items()))
     sign = 1.0 if mode == "min" else -1.0
-    found: Mapping[str, float] = get_param_importances(
-        study, params=varied, target=lambda trial: sign * trial.values[0]
-    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that low values are taken for good
+        found: Mapping[str, float] = get_param_importances(
+            study, params=varied, target=lambda trial: sign * trial.values[0]
+        )
     if not any(found.values()):
         return []
     return [

@@ -16,6 +16,7 @@ same thing twice, so nothing here depends on a change being made once:
   whose worker died before the first; and only some storages have them.
 """
 
+import math
 import os
 import socket
 import threading
@@ -118,6 +119,8 @@ class Slots:
         self.limits, self.log = limits, log
         self.owner = identity() | {"worker": worker}
         self._seen: dict[int, tuple[Any, float]] = {}
+        self._queue: list[FrozenTrial] = []  # what waited at the last look
+        self._read_at = -math.inf
         self._outages = self.storage.outages
 
     def trials(self) -> list[FrozenTrial]:
@@ -171,12 +174,13 @@ class Slots:
         Args:
           fits: says whether a trial may be taken.
         """
-        slots = self.settle().values()
-        for slot in sorted(slots, key=lambda slot: slot.trial.number):
-            if slot.state != "waiting" or not fits(slot.trial):
-                continue
-            key = slot.trial._trial_id
+        late = time.monotonic() - self._read_at > self.limits.renew_seconds
+        if late or not any(map(fits, self._queue)):
+            self.settle()
+        for trial in [trial for trial in self._queue if fits(trial)]:
+            self._queue.remove(trial)
             try:
+                key = trial._trial_id
                 if self.storage.set_trial_state_values(key, TrialState.RUNNING):
                     self.storage.set_trial_user_attr(key, LEASE, [self.owner, 0])
                     return optuna.Trial(self.study, key)
@@ -199,7 +203,12 @@ class Slots:
         lacking = [slot for slot in slots.values() if slot.state == "lacking"]
         for slot in lacking:
             self._add_after(slot)
-        return slots_of(self.trials(), self.limits) if lacking else slots
+        if lacking:
+            slots = slots_of(self.trials(), self.limits)
+        queue = [slot.trial for slot in slots.values() if slot.state == "waiting"]
+        self._queue = sorted(queue, key=lambda trial: trial.number)
+        self._read_at = time.monotonic()
+        return slots
 
     def end(self, trial: FrozenTrial | optuna.Trial, kind: str, why: str) -> bool:
         """Ends a trial as FAIL, unless it has ended; says whether it was this call."""

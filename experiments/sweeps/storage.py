@@ -99,15 +99,17 @@ def _connect(url: str) -> BaseStorage:
         proxy = GrpcStorageProxy(host=host, port=int(port))
         proxy.wait_server_ready(timeout=5)
         return proxy
+    from sqlalchemy.exc import NoSuchModuleError
+
     options: dict[str, Any] = {"pool_pre_ping": True}
     if url.startswith("sqlite"):
         options["connect_args"] = {"timeout": 60, "isolation_level": None}
     try:
         made = RDBStorage(url, engine_kwargs=options)
-    except ImportError as error:
+    except (ImportError, NoSuchModuleError) as error:
         raise ConfigError(
-            f"--storage: no driver for {shown(url)}: {error.__cause__}; for PostgreSQL "
-            "install psycopg[binary] and write postgresql+psycopg://"
+            f"--storage: no driver for {shown(url)}: {error.__cause__ or error}; for "
+            "PostgreSQL install psycopg[binary] and write postgresql+psycopg://"
         ) from error
     if url.startswith("sqlite"):
         _lock_before_reading(made.engine)
@@ -119,15 +121,21 @@ def _lock_before_reading(engine: Any) -> None:
 
     Python's driver begins one only at the first change. Optuna reads a trial's state
     and then changes it, and there two workers would take the same trial: SQLite knows
-    no ``SELECT ... FOR UPDATE``.
+    no ``SELECT ... FOR UPDATE``. A log written ahead spares each a wait for the disk.
     """
     from sqlalchemy import event
 
+    def connected(connection, record):
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = NORMAL")
+
+    event.listen(engine, "connect", connected)
     event.listen(
         engine,
         "begin",
         lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"),
     )
+    engine.dispose()  # connections that were made before
 
 
 def _is_away(error: Exception) -> bool:

@@ -85,6 +85,22 @@ def start(folder, sweep, *words, **mishaps):
     return harness.Process(popen, output)
 
 
+def join(folder, *words, **mishaps):
+    """Starts one worker at the study in a folder."""
+    output = folder.parent / f"worker.{time.monotonic_ns()}.log"
+    command = [sys.executable, "-m", "experiments.sweep", "worker", *words]
+    command += [f"--config={harness.CONFIG}", f"--workdir={folder}"]
+    with open(output, "wb") as file:
+        popen = subprocess.Popen(
+            command,
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            cwd=harness.ROOT,
+            env=harness.environment(mishaps, 1),
+        )
+    return harness.Process(popen, output)
+
+
 def workers(process):
     """The processes that a sweep has started."""
     found = []
@@ -235,3 +251,53 @@ def test_a_signal_to_the_sweep_leaves_trials_to_go_on_with(tmp_path):
     assert [row["state"] for row in found] == ["done", "done"]
     logs = [path.read_text() for path in folder.glob("*/log.txt")]
     assert any("going on from the checkpoint" in log for log in logs)
+
+
+@pytest.mark.slow
+@pytest.mark.reliability(24)
+def test_a_trial_of_two_processes_is_told_once_and_stops_as_one(tmp_path):
+    two = [{"mesh.data": 2, "seed": seed} for seed in (0, 1)]
+    sweep = definition(tmp_path / "two.json", list=two, objective={"held/mse": "min"})
+    folder = tmp_path / "runs"
+    assert start(folder, sweep, "--workers=0").end() == 0
+    study = f"--storage=sqlite:///{folder / 'study.db'}", "--study=config/two"
+
+    def pair(**mishaps):
+        port = harness.free_port()
+        shared = (*study, f"--coordinator=127.0.0.1:{port}", "--processes=2")
+        return [join(folder, *shared, f"--process={i}", **mishaps) for i in range(2)]
+
+    both = pair(step_ms=30)
+    both[0].wait_for(lambda: list(folder.glob("*/checkpoints/*")))
+    both[1].signal(signal.SIGTERM)
+    assert [process.end() for process in both] == [75, 75]
+    assert [process.end() for process in pair()] == [0, 0]
+    assert start(folder, sweep, "--workers=1").end() == 0
+    found = rows(folder)
+    assert [row["state"] for row in found] == ["done", "done"]
+    assert int(found[0]["tries"]) + int(found[1]["tries"]) == 3
+
+
+@pytest.mark.slow
+@pytest.mark.reliability(24)
+def test_workers_join_through_a_proxy_and_one_that_dies_is_noticed(tmp_path):
+    grid = {"seed": list(range(6))}
+    sweep = definition(tmp_path / "six.json", grid=grid, objective={"held/mse": "min"})
+    folder, port = tmp_path / "runs", harness.free_port()
+    short = "--lease_seconds=6"
+    assert start(folder, sweep, "--workers=0", short).end() == 0
+    serve = [sys.executable, "-m", "experiments.sweep", "serve", "--host=127.0.0.1"]
+    serve += [f"--storage=sqlite:///{folder / 'study.db'}", f"--port={port}"]
+    server = subprocess.Popen(serve, cwd=harness.ROOT)
+    try:
+        study = f"--storage=grpc://127.0.0.1:{port}", "--study=config/six"
+        first = join(folder, *study, step_ms=20)
+        first.wait_for(lambda: list(folder.glob("*/checkpoints/*")))
+        others = [join(folder, *study) for _ in range(2)]
+        first.signal(signal.SIGKILL)
+        assert [process.end() for process in others] == [0, 0]
+    finally:
+        server.terminate()
+        server.wait()
+    assert start(folder, sweep, "--workers=1", short).end() == 0
+    assert [row["state"] for row in rows(folder)] == ["done"] * 6

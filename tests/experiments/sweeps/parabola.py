@@ -41,6 +41,6 @@ class Parabola:
             os.kill(os.getpid(), signal.SIGKILL)
         value = (self.x - self.shift) ** 2 + (self.y - 0.5) ** 2
         value += abs(float(params["w"]))
-        return {
-            "x/value": float("nan") if self.x in self.told.get("nan", []) else value
-        }
+        if self.x in self.told.get("nan", []):
+            value = float("nan")
+        return {"x/value": value, "x/size": abs(self.x)}

@@ -232,3 +232,73 @@ def test_the_seeds_of_a_trial_of_a_space_run_side_by_side(house):
     assert house.work(data)
     assert house.rows[0].scores["x/value"] == 2.0
     assert len(list(house.folder.glob("together/*/status.json"))) == 1
+
+
+AXES = {
+    "variant": {"choices": ["plain", "shifted"]},
+    "task.x": {"low": -4.0, "high": 4.0},
+    "task.y": {"low": 0.1, "high": 1.0, "when": {"variant": "plain"}},
+    "task.count": {"low": 1, "high": 9},
+}
+
+
+@pytest.mark.parametrize(
+    ("sampler", "more"),
+    [
+        ("RandomSampler", {}),
+        ("QMCSampler", {}),
+        ("TPESampler", {"multivariate": True, "group": True}),
+        ("CmaEsSampler", {}),
+        pytest.param("GPSampler", {}, marks=pytest.mark.peer),
+        ("NSGAIISampler", {"population_size": 4}),
+    ],
+)
+def test_every_sampler_draws_what_the_config_takes(house, sampler, more):
+    house.monkeypatch.setattr(runner, "write_report", lambda *_: None)
+    made = {"make": f"optuna.samplers:{sampler}"} | more
+    data = {"space": AXES, "trials": 8, "objective": VALUE, "sampler": made}
+    assert house.work(data)
+    assert [row.state for row in house.rows] == ["done"] * 8
+    assert len({row.choice["task.x"] for row in house.rows}) >= 4  # some breed
+    for row in house.rows:
+        assert ("task.y" in row.choice) == (row.choice["variant"] == "plain")
+        assert type(row.choice["task.count"]) is int
+
+
+def test_a_sampler_that_is_none_is_refused(house):
+    for made, words in [
+        ({"make": "optuna.samplers:TPESamplr"}, "did you mean 'TPESampler'"),
+        ({"make": "os:system"}, "not allowed"),
+        ({"make": "optuna.samplers:TPESampler", "n": 1}, "takes no argument 'n'"),
+    ]:
+        data = {"space": AXES, "trials": 2, "objective": VALUE, "sampler": made}
+        with pytest.raises(configs.ConfigError, match=words):
+            house.work(data)
+
+
+def test_several_objectives_have_several_directions(house):
+    house.monkeypatch.setattr(runner, "write_report", lambda *_: None)
+    objective = VALUE | {"x/size": "max"}
+    data = {"space": AXES, "trials": 6, "objective": objective}
+    assert house.work(data)
+    directions = [direction.name for direction in house.slots.study.directions]
+    assert directions == ["MINIMIZE", "MAXIMIZE"]
+    assert [row.why for row in house.rows] == [""] * 6
+    assert house.slots.study.best_trials
+    for row in house.rows:
+        assert row.scores["x/size"] == abs(row.choice["task.x"])
+
+
+def test_hyperband_prunes_by_the_scores_of_the_loop(house):
+    house.monkeypatch.setattr(runner, "write_report", lambda *_: None)
+    pruner = {
+        "make": "optuna.pruners:HyperbandPruner",
+        "min_resource": 1,
+        "max_resource": 9,
+        "reduction_factor": 3,
+    }
+    points = [{"steps": 9, "eval_every": 1, "task.x": float(x)} for x in range(8)]
+    assert house.work({"list": points, "objective": VALUE, "pruner": pruner})
+    states = [row.state for row in house.rows]
+    assert states[0] == "done"
+    assert "pruned" in states
