@@ -18,6 +18,7 @@ import signal
 import sys
 import threading
 import time
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -100,6 +101,7 @@ def main(argv: Sequence[str]) -> int:
         print(__doc__)
         print(values.get_help())
         return 0
+    warnings.filterwarnings("ignore", message=".* is experimental", module="optuna")
     try:
         left = values(["sweep", *words])[1:]
         if left:
@@ -132,7 +134,7 @@ def _run(values: flags.FlagValues) -> int:
     )
     try:
         joined, url = _prepare(values, sweep)
-        slots, workdir = joined.slots, joined.workdir
+        slots = joined.slots
         over, code = slots.are_over(), 0
         if values.workers and not over:
             options = _worker_options(values, joined)
@@ -145,7 +147,7 @@ def _run(values: flags.FlagValues) -> int:
     except storage.StorageGone as error:
         return _later(error)
     if not code:
-        _write(rows, joined, workdir, anew=not over)
+        _write(rows, joined)
         print(results.table(rows, sweep))
     print(results.summary(rows))
     return code or int(any(row.state == "failed" for row in rows))
@@ -268,14 +270,22 @@ def _later(error: Exception) -> int:
     return command_line.leave(problem, EXIT_LATER)
 
 
-def _write(rows, joined, workdir: Path, *, anew: bool) -> None:
-    if anew or not (workdir / "report.html").exists():
-        from experiments.sweeps import page
+def _write(rows, joined) -> None:
+    """Writes page and CSV, unless those that are there say the same."""
+    from experiments.sweeps import results
 
-        command = ["python", "-m", "experiments.sweep", *sys.argv[1:]]
-        study = joined.slots.study
-        written = page.write_page(rows, joined.sweep, study, workdir, command=command)
-        _log(f"the page is {written}")
+    file = joined.workdir / "results.csv"
+    text = results.as_csv(rows, joined.sweep)
+    if file.exists() and file.read_text("utf-8") == text:
+        return
+    from experiments.sweeps import page
+
+    command = ["python", "-m", "experiments.sweep", *sys.argv[1:]]
+    study = joined.slots.study
+    written = page.write_page(
+        rows, joined.sweep, study, joined.workdir, command=command
+    )
+    _log(f"the page is {written}")
 
 
 # One worker
@@ -370,7 +380,7 @@ def _report(values: flags.FlagValues) -> int:
     except storage.StorageGone as error:
         return _later(error)
     joined.workdir.mkdir(parents=True, exist_ok=True)
-    _write(rows, joined, joined.workdir, anew=True)
+    _write(rows, joined)
     print(results.table(rows, joined.sweep))
     print(results.summary(rows))
     return 0

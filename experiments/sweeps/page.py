@@ -39,10 +39,9 @@ def write_page(
     runs that are there. Returns the page's path.
     """
     workdir.mkdir(parents=True, exist_ok=True)
-    write_atomically(workdir / "results.csv", results.as_csv(rows, sweep))
     about = configs.describe(sweep.experiment)
     spent = sum(row.seconds for row in rows)
-    return report.write_report(
+    written = report.write_report(
         workdir,
         title=f"{about['title']} Sweep {sweep.name}",
         claim=f"{results.summary(rows)}.\n\n{_winner(rows, sweep)}",
@@ -51,6 +50,9 @@ def write_page(
         exhibits=exhibits_of(rows, sweep, study, workdir),
         cost={"trials": len(rows), "hours of runs": round(spent / 3600, 3)},
     )
+    # last: who finds it whole finds the page, too
+    write_atomically(workdir / "results.csv", results.as_csv(rows, sweep))
+    return written
 
 
 def exhibits_of(
