@@ -67,16 +67,16 @@ def definition(path, **data):
     return path
 
 
-def start(folder, sweep, *words, **mishaps):
+def start(folder, sweep, *words, command="run", **mishaps):
     """Starts a sweep in the background; its runs lie in `folder`."""
     folder.mkdir(exist_ok=True)
     output = folder.parent / f"{folder.name}.{time.monotonic_ns()}.log"
-    command = [sys.executable, "-m", "experiments.sweep"]
-    command += [f"--config={harness.CONFIG}", f"--sweep={sweep}"]
-    command += [f"--workdir={folder}", *words]
+    line = [sys.executable, "-m", "experiments.sweep", command]
+    line += [f"--config={harness.CONFIG}", f"--sweep={sweep}"]
+    line += [f"--workdir={folder}", *words]
     with open(output, "wb") as file:
         popen = subprocess.Popen(
-            command,
+            line,
             stdout=file,
             stderr=subprocess.STDOUT,
             cwd=harness.ROOT,
