@@ -188,7 +188,7 @@ def _load_run_config(path: Path) -> Experiment:
 
 
 def override(config: ConfigDict, changes: Mapping[str, Any]) -> None:
-    """Sets entries by their dotted paths.
+    """Sets entries by their dotted paths; a dict stands for a whole section.
 
     Raises:
       ConfigError: if there is no such entry, or it is of another type.
@@ -201,7 +201,11 @@ def override(config: ConfigDict, changes: Mapping[str, Any]) -> None:
                 entry = entry[name]
             if last not in entry:
                 raise KeyError(last)
-            entry[last] = value
+            if isinstance(entry[last], ConfigDict) and isinstance(value, Mapping):
+                with entry.unlocked():
+                    entry[last] = ConfigDict(value)
+            else:
+                entry[last] = value
         except (KeyError, AttributeError, TypeError) as error:
             known = flat(config)
             if path in known:

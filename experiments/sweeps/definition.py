@@ -27,8 +27,10 @@ in a JSON file. Its entries:
     True lets ids depend on the code that a config names as well; or lays the config's
     ``SMOKE`` under the overrides.
 
-The path ``variant`` stands for a variant of the config. An axis with ``when``, a dict
-from paths that stand before it to the values they must have, is there only then.
+The path ``variant`` stands for a variant of the config. Values that are long, such as
+the sections of several optimizers, have names: a dict from name to value in place of
+the sequence of ``values`` or ``choices``. An axis with ``when``, a dict from paths that
+stand before it to the values they must have, is there only then.
 """
 
 import copy
@@ -122,12 +124,24 @@ class Sweep:
         rest = dict(choice)
         variant = rest.pop("variant", self.experiment.variant)
         experiment = self.load(variant)
-        changes = {path: _tuples(value) for path, value in rest.items()}
+        changes = {
+            path: _tuples(self._meant(path).get(str(value), value))
+            for path, value in rest.items()
+        }
         try:
             configs.override(experiment.config, changes)
         except ConfigError as error:
             raise ConfigError(f"sweep {self.name}: {error}") from error
         return Point(self._digest(experiment), variant, rest), experiment
+
+    def _meant(self, path: str) -> dict[str, Any]:
+        """The values of an axis that have names, by these."""
+        for section in ("grid", "space"):
+            axis = self.data.get(section, {}).get(path)
+            if isinstance(axis, dict):
+                values = axis.get("values", axis.get("choices"))
+                return values if isinstance(values, dict) else {}
+        return {}
 
     def _digest(self, experiment: Experiment) -> str:
         config = configs.plain(experiment.config)
@@ -217,7 +231,8 @@ class Sweep:
     def _check_axis(self, path: str, axis: Any, axes: Mapping[str, Any]) -> None:
         where = f"sweep {self.name}: grid[{path!r}]"
         values = axis.get("values") if isinstance(axis, dict) else axis
-        if not isinstance(values, list) or not values:
+        kinds = (list, dict) if isinstance(axis, dict) else list
+        if not isinstance(values, kinds) or not values:
             raise ConfigError(f"{where} must list values, got {axis!r}")
         if isinstance(axis, dict):
             self._check_fields(where, axis, ("values", "when"))
@@ -295,7 +310,7 @@ class Sweep:
                 raise ConfigError(f"{where} must be a dict, got {axis!r}")
             if "choices" in axis:
                 self._check_fields(where, axis, ("choices", "when"))
-                if not isinstance(axis["choices"], list) or not axis["choices"]:
+                if not isinstance(axis["choices"], list | dict) or not axis["choices"]:
                     raise ConfigError(f"{where}.choices must list values")
             else:
                 self._check_range(where, axis)
@@ -319,7 +334,7 @@ class Sweep:
         """Choices that between them have every bound and every choice once."""
         base: list[dict[str, Any]] = [{}]
         for path, axis in self.space.items():
-            ends = axis.get("choices") or [axis["low"], axis["high"]]
+            ends = list(axis.get("choices", ())) or [axis["low"], axis["high"]]
             first = next((x for x in base if _applies(axis, x)), None)
             if first is None:
                 raise ConfigError(
@@ -365,7 +380,18 @@ def _zero(config: Any, path: str) -> Any:
 
 def _tuples(value: Any) -> Any:
     """Lists, which JSON has, as the tuples that a config holds."""
+    if isinstance(value, dict):
+        return {key: _tuples(inner) for key, inner in value.items()}
     return tuple(map(_tuples, value)) if isinstance(value, list) else value
+
+
+def command_of(sweep: Sweep, point: Point, workdir: Path) -> list[str]:
+    """Returns what a person would type to have the run of a point alone."""
+    spec = sweep.file + (f":{point.variant}" if point.variant else "")
+    changes = [f"--config.{path}={value}" for path, value in point.overrides.items()]
+    if any(str(value) in sweep._meant(path) for path, value in point.overrides.items()):
+        spec, changes = str(workdir / "config.json"), []
+    return ["python", "-m", "experiments.run", f"--config={spec}", *changes]
 
 
 def draw(sweep: Sweep, suggest: Any) -> dict[str, Any]:

@@ -225,7 +225,8 @@ def suggester(trial: optuna.Trial) -> Callable[[str, Mapping[str, Any]], Any]:
         if "choices" in axis:
             stored = [_stored(axis, value) for value in axis["choices"]]
             found = trial.suggest_categorical(path, stored)
-            return axis["choices"][[repr(x) for x in stored].index(repr(found))]
+            place = [repr(x) for x in stored].index(repr(found))
+            return list(axis["choices"])[place]
         suggest = trial.suggest_int if _is_whole(axis) else trial.suggest_float
         return suggest(path, axis["low"], axis["high"], **_scale(axis))
 

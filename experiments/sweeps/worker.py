@@ -26,7 +26,7 @@ from optuna.exceptions import UpdateFinishedTrialError
 
 from experiments import runner
 from experiments.configs import Experiment
-from experiments.sweeps.definition import Point, Sweep, draw
+from experiments.sweeps.definition import Point, Sweep, command_of, draw
 from experiments.sweeps.slots import CHOICE, ERROR, SLOT, STOPPED, Lease, Slots
 from experiments.sweeps.storage import StorageGone
 from experiments.sweeps.studies import make_pruner, make_sampler, suggester
@@ -245,7 +245,7 @@ class Worker:
             runner.run(
                 experiment,
                 workdir,
-                command=command_of(self.sweep, point),
+                command=command_of(self.sweep, point, workdir),
                 log=log,
                 progress=False,
                 judge=self._judge(workdir),
@@ -327,13 +327,6 @@ def agreed(value: Any) -> Any:
     data = data if jax.process_index() == 0 else np.zeros(size, np.uint8)
     told = multihost_utils.broadcast_one_to_all(data)
     return json.loads(bytes(np.asarray(told, np.uint8)))
-
-
-def command_of(sweep: Sweep, point: Point) -> list[str]:
-    """Returns what a person would type to have the run of a point alone."""
-    spec = sweep.file + (f":{point.variant}" if point.variant else "")
-    changes = [f"--config.{path}={value}" for path, value in point.overrides.items()]
-    return ["python", "-m", "experiments.run", f"--config={spec}", *changes]
 
 
 def _is_number(value: Any) -> bool:

@@ -5,7 +5,7 @@ import pytest
 
 from experiments import configs
 from experiments.configs import ConfigError
-from experiments.sweeps.definition import Sweep, draw, load_sweep
+from experiments.sweeps.definition import Sweep, command_of, draw, load_sweep
 
 SPEC = str(Path(__file__).with_name("config.py").relative_to(configs.ROOT))
 VALUE = {"x/value": "min"}
@@ -170,3 +170,28 @@ def test_ids_are_of_the_code_as_well_where_that_is_asked_for(monkeypatch):
     monkeypatch.setattr("experiments.provenance.House.digest", lambda *_: "other")
     assert Sweep(SPEC, data).points()[0].id == plain
     assert Sweep(SPEC, data | {"code": True}).points()[0].id != with_code
+
+
+def test_values_with_names_may_be_whole_sections():
+    optimizers = {
+        "sgd": {"make": "optax:sgd", "learning_rate": 0.1},
+        "adam": {"make": "optax:adam", "learning_rate": 0.01, "b1": 0.8},
+    }
+    data = {"grid": {"optimizer": {"values": optimizers}, "task.x": [1.0, 2.0]}}
+    sweep = Sweep(SPEC, data)
+    points = sweep.points()
+    assert [p.overrides["optimizer"] for p in points] == ["sgd", "sgd", "adam", "adam"]
+    config = sweep.resolve(points[2].named())[1].config
+    assert config.optimizer.to_dict() == optimizers["adam"]
+    command = command_of(sweep, points[2], Path("w"))
+    assert command[-1] == "--config=w/config.json"
+    command = command_of(
+        sweep, Sweep(SPEC, {"list": [{"task.x": 1.0}]}).points()[0], ""
+    )
+    assert command[-1] == "--config.task.x=1.0"
+    axes = {"optimizer": {"choices": optimizers}}
+    drawn = draw(space(axes), lambda path, axis: next(iter(axis["choices"])))
+    assert drawn == {"optimizer": "sgd"}
+    axes = {"optimizer": {"choices": {"none": 3.0}}}
+    with pytest.raises(ConfigError, match=r"optimizer"):
+        space(axes)
