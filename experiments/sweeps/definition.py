@@ -320,7 +320,8 @@ class Sweep:
 
     def _check_range(self, where: str, axis: Mapping[str, Any]) -> None:
         self._check_fields(where, axis, ("low", "high", "log", "step", "when"))
-        low, high = axis.get("low"), axis.get("high")
+        low: Any = axis.get("low")
+        high: Any = axis.get("high")
         if not all(type(x) in (int, float) for x in (low, high)) or not low <= high:
             raise ConfigError(
                 f"{where} needs choices, or numbers low <= high; got {low!r}, {high!r}"

@@ -218,10 +218,14 @@ def _importance(study: optuna.Study, sweep: Sweep) -> list[Any]:
         return []
     score, mode = next(iter(sweep.objective.items()))
     sign = 1.0 if mode == "min" else -1.0
+
+    def target(trial: Any) -> float:
+        return sign * trial.values[0]
+
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that low values are taken for good
         found: Mapping[str, float] = get_param_importances(
-            study, params=varied, target=lambda trial: sign * trial.values[0]
+            study, params=varied, target=target
         )
     if not any(found.values()):
         return []

@@ -65,7 +65,7 @@ def best_first(rows: Sequence[Row], sweep: Sweep) -> list[Row]:
     sign = 1.0 if mode == "min" else -1.0
 
     def key(row: Row) -> tuple:
-        value = row.scores.get(score)
+        value: Any = row.scores.get(score)
         known = isinstance(value, int | float) and math.isfinite(value)
         done = row.state == "done" and known
         return (not done, sign * value if done else 0.0, row.slot)

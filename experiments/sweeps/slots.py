@@ -77,7 +77,7 @@ class Slot(NamedTuple):
 
 def slots_of(trials: Sequence[FrozenTrial], limits: Limits) -> dict[int, Slot]:
     """Returns every slot, by number, from all trials of a study."""
-    groups = defaultdict(list)
+    groups: dict[int, list[FrozenTrial]] = defaultdict(list)
     for trial in sorted(trials, key=lambda trial: trial.number):
         if SLOT in trial.user_attrs:
             groups[trial.user_attrs[SLOT]].append(trial)
@@ -85,21 +85,27 @@ def slots_of(trials: Sequence[FrozenTrial], limits: Limits) -> dict[int, Slot]:
 
 
 def _slot(number: int, trials: Sequence[FrozenTrial], limits: Limits) -> Slot:
-    anew = [i for i, trial in enumerate(trials) if AGAIN in trial.user_attrs]
-    trials = trials[anew[-1] if anew else 0 :]
-    reasons = [t.user_attrs.get(ENDED, {"kind": DIED, "why": ""}) for t in trials]
-    failed = [
-        (trial, reason)
-        for trial, reason in zip(trials, reasons, strict=True)
-        if trial.state == TrialState.FAIL and reason["kind"] != DUPLICATE
+    kept = [(t, t.user_attrs.get(ENDED, {"kind": DIED, "why": ""})) for t in trials]
+    kept = [
+        (t, end) for t, end in kept if not (_failed(t) and end["kind"] == DUPLICATE)
     ]
-    ended = tuple(reason for _, reason in failed)
-    live = [trial for trial in trials if trial.state in STATES]
+    anew = [
+        i
+        for i, (trial, _) in enumerate(kept)
+        if AGAIN in trial.user_attrs and all(_failed(t) for t, _ in kept[:i])
+    ]
+    kept = kept[max(anew, default=0) :]  # tries count from where they began anew
+    ended = tuple(end for trial, end in kept if _failed(trial))
+    live = [trial for trial, _ in kept if not _failed(trial)]
     if live:
         return Slot(number, STATES[live[0].state], live[0], ended)
-    count = lambda kind: sum(x["kind"] == kind for x in ended)  # noqa: E731
+    count = lambda kind: sum(end["kind"] == kind for end in ended)  # noqa: E731
     over = count(ERROR) >= limits.tries or count(DIED) >= limits.deaths
-    return Slot(number, "failed" if over else "lacking", failed[-1][0], ended)
+    return Slot(number, "failed" if over else "lacking", kept[-1][0], ended)
+
+
+def _failed(trial: FrozenTrial) -> bool:
+    return trial.state == TrialState.FAIL
 
 
 class Slots:

@@ -138,7 +138,7 @@ def _lock_before_reading(engine: Any) -> None:
     engine.dispose()  # connections that were made before
 
 
-def _is_away(error: Exception) -> bool:
+def _is_away(error: Any) -> bool:
     """Whether a storage failed because it is away, and may come back."""
     if isinstance(error, StorageInternalError | ConnectionError):
         return True

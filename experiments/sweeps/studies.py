@@ -99,7 +99,7 @@ def make(
     Raises:
       ConfigError: if the study has runs that the sweep does not have.
     """
-    directions = [DIRECTIONS[mode] for mode in sweep.objective.values()]
+    directions: Any = [DIRECTIONS[mode] for mode in sweep.objective.values()]
     study = optuna.create_study(
         study_name=name,
         storage=storage,

@@ -115,8 +115,8 @@ def _watch(places: Sequence[_Place], asked: list[int], begun, log) -> int:
                         place.start()
                     else:
                         log(f"{place.name}: {_how(place.code)}; no other one starts")
-        codes = [place.code for place in places]
-        if None not in codes:
+        codes = [place.code for place in places if place.code is not None]
+        if len(codes) == len(places):
             if asked or EXIT_LATER in codes:
                 return EXIT_LATER
             return max(EXIT_DYING if code < 0 or code > 3 else code for code in codes)

@@ -14,7 +14,7 @@ import signal
 import statistics
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -147,7 +147,7 @@ class Worker:
         choice = trial.user_attrs.get(CHOICE, {})
         said = " ".join(f"{k.rpartition('.')[2]}={v}" for k, v in choice.items())
         name = f"trial {trial.number} ({said})"
-        values = [ended.scores.get(score) for score in objective] or [0.0]
+        values: list[Any] = [ended.scores.get(x) for x in objective] or [0.0]
         if ended.status == "done" and not all(map(_is_number, values)):
             had = ", ".join(sorted(ended.scores))
             given = dict(zip(objective, values, strict=True))
@@ -257,7 +257,7 @@ class Worker:
             raise
 
     @contextlib.contextmanager
-    def _log_of(self, workdir: Path) -> Iterator[Callable[[str], None]]:
+    def _log_of(self, workdir: Path) -> Generator[Callable[[str], None]]:
         """Gives what writes lines into the run's ``log.txt``."""
         if jax.process_index():
             yield lambda line: None

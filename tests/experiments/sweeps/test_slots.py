@@ -327,3 +327,16 @@ def test_what_failed_is_tried_again_only_when_asked(url):
         "variant": "plain",
         "task.x": 0.0,
     }
+
+
+def test_trying_again_twice_at_once_is_trying_again_once(url):
+    slots, other = make(url, tries=1), join(url)
+    slots.end(slots.take(), ERROR, "no")
+    failed = [slots.settle()[0], other.settle()[0]]
+    for who, slot in zip((slots, other), failed, strict=True):
+        who._add_after(slot, again=True)
+    taken = [slots.take() for _ in range(3)] + [other.take()]
+    assert [trial and trial.user_attrs["slot"] for trial in taken] == [1, 2, 0, None]
+    slots.end(taken[2], ERROR, "no")
+    assert slots.settle()[0].state == "failed"
+    assert slots.take() is None
