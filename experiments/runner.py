@@ -29,7 +29,7 @@ from experiments.configs import (
     plain,
 )
 from experiments.objects import Objects, make_objects
-from kexue_jax.build import build
+from kexue_jax.build import BuildError, build
 from kexue_jax.train import report
 from kexue_jax.train.checkpoint import (
     CheckpointError,
@@ -42,6 +42,7 @@ from kexue_jax.train.loop import Outcome, Watchers, evaluated_params, fit
 from kexue_jax.train.options import Options, best_of
 from kexue_jax.train.progress import Progress
 from kexue_jax.train.rows import read_rows
+from kexue_jax.train.step import Refused
 
 
 def environment(experiment: Experiment, command: Sequence[str]) -> dict[str, Any]:
@@ -178,7 +179,8 @@ def run(
 ) -> Outcome:
     """Runs an experiment to its end in `workdir`, from where it was left.
 
-    The directory's ``status.json`` says how it ended and why, also if by an exception.
+    The directory's ``status.json`` says how it ended and why, also if by an exception;
+    what is refused in a directory that has one changes nothing there.
 
     Args:
       experiment: from `load_config`.
@@ -209,7 +211,6 @@ def run(
             try:
                 workdir.mkdir(parents=True, exist_ok=True)
                 stack.enter_context(WorkdirLock(workdir))
-                (workdir / "status.json").unlink(missing_ok=True)
             except (OSError, Locked) as error:
                 problem = error
         _agree(problem)
@@ -243,6 +244,9 @@ def _note_status(workdir: Path, status: str, step: int | None, reason: str) -> N
 
 def _note_failure(workdir: Path, error: Exception) -> None:
     """As `_note_status`, where the disk may be full or the directory gone."""
+    refusals = (ConfigError, BuildError, CheckpointError, Refused, CrashLoop)
+    if isinstance(error, refusals) and (workdir / "status.json").exists():
+        return
     notes = "".join(f"\n{note}" for note in getattr(error, "__notes__", ()))
     reason = f"{type(error).__name__}: {error}{notes}"
     with contextlib.suppress(OSError):

@@ -61,9 +61,10 @@ def slurm_script(
 {head}
 
 asked=0
+trap 'asked=1; kill -TERM $worker' TERM
 {step}{shlex.join(words)} &
 worker=$!
-trap 'asked=1; kill -TERM $worker' TERM
+[ $asked = 0 ] || kill -TERM $worker
 wait $worker
 code=$?
 if [ $asked = 1 ]; then  # the first wait ended when the signal came

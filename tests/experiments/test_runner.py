@@ -105,8 +105,12 @@ def test_a_directory_says_how_its_run_ended_and_why(tmp_path):
     assert status(tmp_path) == {"status": "finished", "step": 20, "reason": ""}
     with pytest.raises(configs.ConfigError, match="another config"):
         run(tmp_path, experiment(steps=30))
-    assert status(tmp_path)["status"] == "failed"
-    assert "config.steps: 20 before, 30 now" in status(tmp_path)["reason"]
+    assert status(tmp_path)["status"] == "finished"
+    other = tmp_path / "other"
+    with pytest.raises(configs.ConfigError, match="best"):
+        run(other, experiment(patience=3))
+    assert status(other)["status"] == "failed"
+    assert "patience needs best" in status(other)["reason"]
 
 
 def test_the_same_seed_gives_the_same_bytes_and_another_does_not(tmp_path):
