@@ -7,11 +7,9 @@ the README. Stopped and started again, it goes on. Exit codes: 0 all checked cla
 hold, 1 one does not, 2 refused, 3 a run failed.
 """
 
-import concurrent.futures
 import datetime
 import hashlib
 import json
-import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -20,26 +18,26 @@ from typing import Any, NamedTuple
 import numpy as np
 from absl import flags
 
-from experiments import command_line, configs, runner
+from experiments import command_line, configs
 from experiments.provenance import House, names_in
 from kexue_jax.build import nearest
 from kexue_jax.train.checkpoint import write_atomically
+from kexue_jax.train.rows import read_rows
 
 SEEDS = (0, 1, 2)
 RESULTS = configs.ROOT / "docs" / "results"
+RUNS = configs.ROOT / "runs"
 CLAIMS = configs.ROOT / "docs" / "claims.md"
 README = configs.ROOT / "README.md"
 MARKS = ("<!-- claims: written by experiments.check -->", "<!-- end of claims -->")
 
 
 class Cell(NamedTuple):
-    """One variant with one seed: what it takes to run it, and to know it again."""
+    """One variant with one seed, and what its scores are known by."""
 
-    name: str
     variant: str
     seed: int
     key: str
-    workdir: Path
 
 
 class RunFailed(RuntimeError):
@@ -66,43 +64,53 @@ def cell(name: str, variant: str, seed: int, *, smoke: bool) -> Cell:
         config.pop(free, None)
     code = House(configs.ROOT).digest(names_in(config))
     text = json.dumps([variant, config, code], sort_keys=True)
-    key = hashlib.sha256(text.encode()).hexdigest()[:16]
-    kind = "smoke" if smoke else "claims"
-    folder = f"{variant or 'default'}-{seed}-{key[:8]}"
-    return Cell(name, variant, seed, key, Path("runs") / kind / name / folder)
+    return Cell(variant, seed, hashlib.sha256(text.encode()).hexdigest()[:16])
 
 
-def run_cell(cell: Cell, *, smoke: bool) -> dict[str, Any]:
-    """Runs a cell in a process of its own, or goes on with it; returns its record."""
-    spec = f"configs/{cell.name}.py" + (f":{cell.variant}" if cell.variant else "")
-    workdir = configs.ROOT / cell.workdir
-    result = workdir / "result.json"
-    if not result.exists():
-        workdir.mkdir(parents=True, exist_ok=True)
-        command = [
-            sys.executable,
-            "-m",
-            "experiments.run",
-            f"--config={spec}",
-            f"--config.seed={cell.seed}",
-            f"--workdir={workdir}",
-            "--noprogress",
-            *(["--smoke"] if smoke else []),
-        ]
-        with open(workdir / "log.txt", "a", encoding="utf-8") as log:
-            done = subprocess.run(
-                command, cwd=configs.ROOT, stdout=log, stderr=log, check=False
-            )
-        if done.returncode:
-            tail = "\n  ".join(
-                (workdir / "log.txt").read_text("utf-8").splitlines()[-15:]
-            )
-            raise RunFailed(
-                f"{cell.name}:{cell.variant} seed {cell.seed} ended with exit code "
-                f"{done.returncode}:\n  {tail}"
-            )
-    found = json.loads(result.read_text("utf-8"))
-    timing = runner.read_rows(workdir / "timing.jsonl")
+def run_cells(
+    name: str, cells: Sequence[Cell], *, smoke: bool, jobs: int, log=print
+) -> tuple[dict[str, dict[str, Any]], list[str]]:
+    """Runs cells as a sweep, each in a process of its own, or goes on with them.
+
+    Returns:
+      The records of those that ended well, by their keys; and why the others did not.
+    """
+    from experiments.sweeps import devices, results, storage, studies, supervisor
+    from experiments.sweeps.definition import Sweep
+    from experiments.sweeps.slots import Limits
+
+    entries = [
+        ({"variant": c.variant} if c.variant else {}) | {"seed": c.seed} for c in cells
+    ]
+    data = {"list": entries, "code": True, "smoke": smoke}
+    sweep = Sweep(f"configs/{name}.py", data, name=name)
+    folder = RUNS / ("smoke" if smoke else "claims") / name
+    folder.mkdir(parents=True, exist_ok=True)
+    ids = [point.id for point in sweep.points()]
+    study = hashlib.sha256(" ".join(ids).encode()).hexdigest()[:12]
+    url = f"sqlite:///{folder / 'study.db'}"
+    opened = storage.open_storage(url, patience=60, log=log)
+    limits = Limits(tries=1, deaths=2)
+    joined = studies.make(opened, study, sweep, limits, workdir=folder)
+    joined.slots.try_again()
+    options = [f"--study={study}", f"--config={sweep.spec}", "--trials=1"]
+    begun = joined.slots.begun
+    shares = devices.shares(min(jobs, len(cells)))
+    code = supervisor.supervise(url, options, shares, begun=begun, log=log)
+    records, failures = {}, []
+    for cell, row in zip(cells, results.rows_of(joined.slots.all()), strict=True):
+        if row.state == "done":
+            records[cell.key] = _record(cell, folder / row.id)
+        else:
+            why = row.why or f"{row.state}, as the workers left with exit code {code}"
+            tail = _tail(folder / row.id / "log.txt")
+            failures.append(f"{name}:{cell.variant} seed {cell.seed}: {why}{tail}")
+    return records, failures
+
+
+def _record(cell: Cell, workdir: Path) -> dict[str, Any]:
+    found = json.loads((workdir / "result.json").read_text("utf-8"))
+    timing = read_rows(workdir / "timing.jsonl")
     about = json.loads((workdir / "environment.json").read_text("utf-8"))
     return {
         "variant": cell.variant,
@@ -113,6 +121,14 @@ def run_cell(cell: Cell, *, smoke: bool) -> dict[str, Any]:
         "seconds": timing[-1]["seconds"] if timing else 0.0,
         "environment": {k: v for k, v in about.items() if k not in ("command", "seed")},
     }
+
+
+def _tail(path: Path) -> str:
+    """The last lines of a log, if there is one."""
+    if not path.exists():
+        return ""
+    lines = path.read_text("utf-8", errors="replace").splitlines()[-15:]
+    return "".join(f"\n  {line}" for line in lines)
 
 
 def by_variant(records: Sequence[Mapping]) -> dict[str, dict[str, np.ndarray]]:
@@ -180,7 +196,7 @@ def check(
         raise configs.ConfigError(f"configs/{name}.py has no claim(scores)")
     variants = getattr(experiment.module, "VARIANTS", ("",))
     cells = [cell(name, v, seed, smoke=smoke) for v in variants for seed in seeds]
-    where = configs.ROOT / "runs" / "smoke" / "results" if smoke else RESULTS
+    where = RUNS / "smoke" / "results" if smoke else RESULTS
     path = where / f"{name}.json"
     known = {}
     if path.is_file():
@@ -188,18 +204,11 @@ def check(
         known = {record["key"]: record for record in old["runs"]}
     missing = [c for c in cells if c.key not in known]
     log(f"{name}: {len(cells) - len(missing)} of {len(cells)} runs are known")
-    with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
-        futures = {pool.submit(run_cell, c, smoke=smoke): c for c in missing}
-        failures = []
-        for future in concurrent.futures.as_completed(futures):
-            done = futures[future]
-            try:
-                known[done.key] = future.result()
-                log(f"  {done.variant or 'default'}, seed {done.seed}: done")
-            except RunFailed as error:
-                failures.append(error)
-    if failures:
-        raise failures[0]
+    if missing:
+        made, failures = run_cells(name, missing, smoke=smoke, jobs=jobs, log=log)
+        known |= made
+        if failures:
+            raise RunFailed("\n".join(failures))
     records = [known[c.key] for c in cells]
     scores = by_variant(records)
     judgement = judge(experiment.module.claim(scores))

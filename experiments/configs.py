@@ -107,7 +107,8 @@ class _Anew(SourceFileLoader):
         return self.source_to_code(self.get_data(self.path), self.path)
 
 
-def _load_module(path: Path) -> ModuleType:
+def load_module(path: Path) -> ModuleType:
+    """Returns a config file as a module; it is read anew each time."""
     if path.suffix != ".py":
         raise ConfigError(f"--config: {path} is no Python file")
     module = ModuleType(f"config_{path.stem}")
@@ -146,7 +147,7 @@ def load_config(spec: str, *, smoke: bool = False) -> Experiment:
         raise ConfigError(f"--config: there is no {file}{nearest(file, known)}")
     if path.suffix == ".json":
         return _load_run_config(path)
-    module = _load_module(path)
+    module = load_module(path)
     variants = getattr(module, "VARIANTS", ())
     known = (*variants, *getattr(module, "FULL", ()))
     if variant and variant not in known:
@@ -182,12 +183,12 @@ def _load_run_config(path: Path) -> Experiment:
     module, file = None, str(origin.get("file", path))
     own = (ROOT / file).resolve()
     if own.suffix == ".py" and own.is_file() and own.is_relative_to(ROOT / "configs"):
-        module = _load_module(own)
+        module = load_module(own)
     return Experiment(config, file, str(origin.get("variant", "")), module, False)
 
 
 def override(config: ConfigDict, changes: Mapping[str, Any]) -> None:
-    """Sets entries by their dotted paths.
+    """Sets entries by their dotted paths; a dict stands for a whole section.
 
     Raises:
       ConfigError: if there is no such entry, or it is of another type.
@@ -195,14 +196,18 @@ def override(config: ConfigDict, changes: Mapping[str, Any]) -> None:
     for path, value in changes.items():
         entry = config
         *parents, last = path.split(".")
-        known = flat(config)
         try:
             for name in parents:
                 entry = entry[name]
             if last not in entry:
                 raise KeyError(last)
-            entry[last] = value
+            if isinstance(entry[last], ConfigDict) and isinstance(value, Mapping):
+                with entry.unlocked():
+                    entry[last] = ConfigDict(value)
+            else:
+                entry[last] = value
         except (KeyError, AttributeError, TypeError) as error:
+            known = flat(config)
             if path in known:
                 kind = type(known[path]).__name__
                 raise ConfigError(

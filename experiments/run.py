@@ -97,7 +97,7 @@ def set_up_jax(values: flags.FlagValues) -> None:
         except OSError:
             print(f"no compilation cache: {cache} cannot be made", file=sys.stderr)
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
-    jax.config.update("jax_debug_nans", values.debug_nans)
+    jax.config.update("jax_debug_nans", getattr(values, "debug_nans", False))
 
 
 def main(argv: Sequence[str]) -> int:

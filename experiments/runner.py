@@ -28,8 +28,8 @@ from experiments.configs import (
     load_config,
     plain,
 )
-from experiments.objects import make_objects
-from kexue_jax.build import build
+from experiments.objects import Objects, make_objects
+from kexue_jax.build import BuildError, build
 from kexue_jax.train import report
 from kexue_jax.train.checkpoint import (
     CheckpointError,
@@ -42,6 +42,7 @@ from kexue_jax.train.loop import Outcome, Watchers, evaluated_params, fit
 from kexue_jax.train.options import Options, best_of
 from kexue_jax.train.progress import Progress
 from kexue_jax.train.rows import read_rows
+from kexue_jax.train.step import Refused
 
 
 def environment(experiment: Experiment, command: Sequence[str]) -> dict[str, Any]:
@@ -171,10 +172,15 @@ def run(
     log: Callable[[str], None] | None = None,
     progress: bool = True,
     profile: tuple[int, int] | None = None,
+    judge: Callable[[Mapping[str, Any]], str] | None = None,
+    make: Callable[[Experiment], Objects] = make_objects,
     allow_data_change: bool = False,
     allow_config_change: bool = False,
 ) -> Outcome:
     """Runs an experiment to its end in `workdir`, from where it was left.
+
+    The directory's ``status.json`` says how it ended and why, also if by an exception;
+    what is refused in a directory that has one changes nothing there.
 
     Args:
       experiment: from `load_config`.
@@ -183,6 +189,8 @@ def run(
       log: takes lines for people; default standard error.
       progress: shows a progress line.
       profile: first and last step of a trace.
+      judge: takes each row and says why the run should end there, or nothing.
+      make: builds what the config names.
       allow_data_change, allow_config_change: go on although they have changed.
 
     Returns:
@@ -206,34 +214,71 @@ def run(
             except (OSError, Locked) as error:
                 problem = error
         _agree(problem)
-        return _run(
-            experiment,
-            workdir,
-            command,
-            said,
-            progress,
-            profile,
-            allow_data_change,
-            allow_config_change,
-        )
+        try:
+            outcome = _run(
+                experiment,
+                workdir,
+                command,
+                said,
+                progress,
+                profile,
+                judge,
+                make,
+                allow_data_change,
+                allow_config_change,
+            )
+        except Exception as error:
+            if chief:
+                _note_failure(workdir, error)
+            raise
+        if chief:
+            _note_status(workdir, outcome.status, outcome.step, outcome.reason)
+        return outcome
+
+
+def _note_status(workdir: Path, status: str, step: int | None, reason: str) -> None:
+    """Writes how a run ended into its directory."""
+    note = {"status": status, "step": step, "reason": reason}
+    write_atomically(workdir / "status.json", json.dumps(note, indent=1) + "\n")
+
+
+def _note_failure(workdir: Path, error: Exception) -> None:
+    """As `_note_status`, where the disk may be full or the directory gone."""
+    refusals = (ConfigError, BuildError, CheckpointError, Refused, CrashLoop)
+    if isinstance(error, refusals) and (workdir / "status.json").exists():
+        return
+    notes = "".join(f"\n{note}" for note in getattr(error, "__notes__", ()))
+    reason = f"{type(error).__name__}: {error}{notes}"
+    with contextlib.suppress(OSError):
+        _note_status(workdir, "failed", None, reason)
 
 
 def _agree(problem: Exception | None) -> None:
     """Raises what process 0 found, on all processes, so that none waits for it."""
-    failed = problem is not None
+    kind = 0 if problem is None else 2 if isinstance(problem, Locked) else 1
     if jax.process_count() > 1:
-        failed = bool(multihost_utils.broadcast_one_to_all(np.int32(failed)))
+        kind = int(multihost_utils.broadcast_one_to_all(np.int32(kind)))
     if problem is not None:
         raise problem
-    if failed:
-        raise ConfigError("process 0 refused the run and says why")
+    if kind:
+        refused = "process 0 refused the run and says why"
+        raise Locked(refused) if kind == 2 else ConfigError(refused)
 
 
 def _run(
-    experiment, workdir, command, log, show, profile, allow_data_change, allow_config
+    experiment,
+    workdir,
+    command,
+    log,
+    show,
+    profile,
+    judge,
+    make,
+    allow_data_change,
+    allow_config,
 ) -> Outcome:
     chief = jax.process_index() == 0
-    objects = make_objects(experiment)
+    objects = make(experiment)
     stored, problem = workdir / "config.json", None
     if chief:
         try:
@@ -260,6 +305,7 @@ def _run(
         log=bar.line if show else log,
         schedules=objects.schedules,
         profile=profile,
+        judge=judge,
     )
     try:
         outcome = fit(

@@ -11,6 +11,7 @@ import pytest
 from ml_collections import ConfigDict
 
 from experiments import check, configs, runner
+from experiments.sweeps.definition import load_sweep
 from kexue_jax.build import build, resolve
 from kexue_jax.nn.functional import functional
 from kexue_jax.train.rows import read_rows
@@ -54,6 +55,20 @@ def test_a_config_file_holds_nothing_but_data_and_a_claim(name):
     assert {"get_config", "claim"} <= defined
     assert all(n == "get_config" or n == "claim" or n[0] == "_" for n in defined)
     assert not [n for n in tree.body if isinstance(n, ast.ClassDef)]
+
+
+SWEPT = [
+    (name, sweep)
+    for name, loaded in LOADED.items()
+    for sweep in getattr(loaded.module, "SWEEPS", {})
+]
+
+
+@pytest.mark.parametrize(("name", "sweep"), SWEPT)
+def test_every_sweep_fits_its_config(name, sweep):
+    made = load_sweep(f"configs/{name}.py", sweep)
+    assert made.objective
+    assert "space" in made.data or len(made.points()) > 1
 
 
 @pytest.mark.parametrize(("name", "variant"), ALL + FULL)

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 from absl import flags
 
-from experiments import check, command_line, configs, run, runner
+from experiments import check, command_line, configs, run, runner, sweep
 from experiments.objects import make_objects
+from experiments.sweeps.definition import load_sweep
 from kexue_jax import attention
 from kexue_jax.position.compatibility import PLACES
 from kexue_jax.position.rotary import rotary
@@ -125,6 +126,13 @@ def test_every_command_names_a_config_and_flags_that_exist(page, tmp_path, monke
     for block in blocks(page, "bash"):
         for words in commands(block, "experiments.run"):
             refuse_unknown(words, tmp_path)
+        for words in commands(block, "experiments.sweep"):
+            own = words.pop(0) if words[0] in sweep.COMMANDS else "run"
+            values = flags.FlagValues()
+            sweep.define_flags(values, own)
+            values(["sweep", *words])
+            if own == "run":
+                load_sweep(values.config, values.sweep)
         for words in commands(block, "experiments.check"):
             for name in [word for word in words if not word.startswith("--")]:
                 own = (tmp_path / "configs" / f"{name}.py").is_file()

@@ -105,6 +105,25 @@ def get_config(variant="nystrom"):
     )
 
 
+def _lengths(shortest, longest, depth):
+    return {
+        "task.data.shortest": shortest,
+        "task.data.longest": longest + 1,
+        "task.data.depth": depth,
+        "task.model.position.length": longest + 1,
+    }
+
+
+SWEEPS = {
+    "lengths": {
+        "list": (_lengths(8, 32, 4), _lengths(16, 64, 6), _lengths(64, 128, 8)),
+        "grid": {"variant": VARIANTS},
+        "seeds": (0, 1),
+        "objective": {"valid/accuracy": "max"},
+    }
+}
+
+
 def claim(scores):
     right = {name: 100 * scores[name]["valid/accuracy"] for name in VARIANTS}
     return {

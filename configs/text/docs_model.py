@@ -126,6 +126,36 @@ def get_config(variant="rotary"):
     )
 
 
+def _rule(name, **more):
+    rate = get_config().optimizer.rule.transforms.other.learning_rate.to_dict()
+    return dict(make=f"optax:{name}", learning_rate=rate, **more)
+
+
+_MUON = "optimizer.rule.transforms.matrix.learning_rate.peak_value"
+_RATE = "optimizer.rule.learning_rate.peak_value"
+
+SWEEPS = {
+    "rates": {
+        "grid": {
+            "optimizer.rule": {
+                "values": {
+                    "muon": get_config().optimizer.rule.to_dict(),
+                    "adamw": _rule("adamw", b2=0.95, weight_decay=0.0),
+                    "lion": _rule("lion", weight_decay=0.0),
+                }
+            },
+            "task.source.batch": (20, 40),
+            _MUON: {"values": (0.01, 0.03, 0.1), "when": {"optimizer.rule": "muon"}},
+            _RATE: {
+                "values": (5e-4, 2e-3, 8e-3),
+                "when": {"optimizer.rule": ("adamw", "lion")},
+            },
+        },
+        "objective": {"valid/bits_per_byte": "min"},
+    }
+}
+
+
 def claim(scores):
     rotary, none = scores["rotary"], scores["none"]
     own = rotary["valid/bits_per_byte"]

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 import optax
+from jax.experimental import multihost_utils
 
 from kexue_jax.train import parallel
 from kexue_jax.train.checkpoint import Checkpoints, SaveError
@@ -43,7 +44,11 @@ class UnderWay(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """How a run ended: ``finished``, ``stopped early``, ``preempted`` or ``halted``."""
+    """How a run ended.
+
+    `status` is ``finished``, ``stopped early``, ``pruned``, ``preempted`` or
+    ``halted``; `reason` says more of the last three.
+    """
 
     status: str
     step: int
@@ -59,7 +64,8 @@ class Watchers:
     `open_writers` gives the trackers, from the first step that is written (again); what
     they hold of it and later they drop. `profile` is the first and the last step of a
     trace, which lies in ``profile``. `schedules` are functions of the step whose values
-    are logged, such as the learning rate.
+    are logged, such as the learning rate. `judge` takes each row and says why the run
+    should end there, or nothing; that of process 0 decides.
     """
 
     open_writers: Callable[[int], Sequence[Any]] = lambda step: ()
@@ -67,6 +73,11 @@ class Watchers:
     log: Callable[[str], None] = lambda line: None
     schedules: Mapping[str, Callable] = field(default_factory=dict)
     profile: tuple[int, int] | None = None
+    judge: Callable[[Mapping[str, Any]], str] | None = None
+
+
+class Pruned(Exception):
+    """Somebody who looks on has ended the run; the message says why."""
 
 
 def evaluated_params(state: State) -> Any:
@@ -153,6 +164,7 @@ class _Run:
         self.writers: Sequence[Any] = ()
         self.saved_at: int | None = None
         self.in_row = 0
+        self.pruned = False
         self.started, self.elsewhere = time.monotonic(), 0.0
         self.trained_seconds = 0.0  # of training, up to the step settled last
         self.pace = LONG  # seconds of the step settled last
@@ -218,6 +230,9 @@ class _Run:
         except Interrupted:
             self._settle(0)
             return "preempted", "asked to stop"
+        except Pruned as pruned:
+            self._settle(0)
+            return "pruned", str(pruned)
 
     def _train(self) -> str:
         """Makes the steps that are left."""
@@ -316,6 +331,20 @@ class _Run:
         self._show(row)
         if self._protect_best() == step and self.saved_at != step:
             self._save(trained)
+        self._judge(row)
+
+    def _judge(self, row: Mapping[str, Any]) -> None:
+        """Ends the run if who looks on says so, on all processes at the same row."""
+        judge = self.watch.judge
+        if judge is None or self.pruned:
+            return
+        why = judge(row) if jax.process_index() == 0 else ""
+        self.pruned = bool(why)
+        if jax.process_count() > 1:
+            told = multihost_utils.broadcast_one_to_all(np.int32(self.pruned))
+            self.pruned = bool(told)
+        if self.pruned:
+            raise Pruned(why or "process 0 says why")
 
     def _evaluate(self) -> dict[str, float]:
         params = evaluated_params(self.state)

@@ -79,13 +79,13 @@ def training_figure(name: str, steps: np.ndarray, values: np.ndarray) -> bytes:
     """Draws one training score: the rows faint, their centred mean strong."""
     values = _finite(values)
     mean, window = smoothed(values)
-    fig, ax = _figure(name)
+    fig, ax = figure(name)
     if window > 1:
         ax.plot(steps, values, color=PALETTE[0], alpha=0.25, linewidth=1)
     ax.plot(steps, mean, color=PALETTE[0], linewidth=2)
     _step_axis(ax)
     _scale_y(ax, [values])
-    return _png(fig)
+    return png(fig)
 
 
 def evaluation_figure(
@@ -100,7 +100,7 @@ def evaluation_figure(
       series: group to steps ``[N]`` and values ``[N]``.
       best: group to the row that gets a ring and its value.
     """
-    fig, ax = _figure(name)
+    fig, ax = figure(name)
     drawn = [_finite(values) for _, values in series.values()]
     for i, (group, (steps, _)) in enumerate(series.items()):
         look = _look(i)
@@ -132,7 +132,7 @@ def evaluation_figure(
     _scale_y(ax, drawn)
     if len(series) > 1:
         _legend(fig, ax, list(series), range(len(series)))
-    return _png(fig)
+    return png(fig)
 
 
 def curves_figure(curves: Curves) -> bytes:
@@ -141,7 +141,7 @@ def curves_figure(curves: Curves) -> bytes:
     Raises:
       ValueError: a series whose arrays differ in length, or are not of rank one.
     """
-    fig, ax = _figure(curves.title)
+    fig, ax = figure(curves.title)
     drawn = []
     for i, series in enumerate(curves.series):
         x, y, low, high = _checked(series)
@@ -176,7 +176,7 @@ def curves_figure(curves: Curves) -> bytes:
     if len(curves.series) > 1:
         names = [series.name for series in curves.series]
         _legend(fig, ax, names, range(len(names)), points=curves.points)
-    return _png(fig)
+    return png(fig)
 
 
 def bars_figure(bars: Bars) -> bytes:
@@ -196,7 +196,7 @@ def bars_figure(bars: Bars) -> bytes:
     names = [drawable(name) for name in bars.groups]
     lying = groups > 8 or sum(map(len, names)) > 44
     height = min(max(3.1, 0.9 + 0.2 * groups * (kinds + 0.6)), 24) if lying else 3.1
-    fig, ax = _figure(bars.title, height=height, grid="x" if lying else "y")
+    fig, ax = figure(bars.title, height=height, grid="x" if lying else "y")
     place, width = np.arange(groups), 0.8 / max(kinds, 1)
     for i in range(kinds):
         at = place + (i - (kinds - 1) / 2) * width
@@ -214,7 +214,7 @@ def bars_figure(bars: Bars) -> bytes:
         _empty(ax)
     if kinds > 1:
         _legend(fig, ax, bars.bars, range(kinds), blocks=True)
-    return _png(fig)
+    return png(fig)
 
 
 def images_figure(images: Images) -> bytes:
@@ -271,7 +271,7 @@ def images_figure(images: Images) -> bytes:
             ha="center",
             va="center",
         )
-    return _png(fig)
+    return png(fig)
 
 
 def drawable(text: str) -> str:
@@ -290,7 +290,8 @@ def drawable(text: str) -> str:
     return "".join(map(letter, str(text))).replace("$", r"\$")
 
 
-def _figure(title: str, *, height: float = 3.1, grid: str = "both") -> tuple[Any, Any]:
+def figure(title: str, *, height: float = 3.1, grid: str = "both") -> tuple[Any, Any]:
+    """Returns a figure and its axes, in the look of a report."""
     fig, ax = _bare(5.2, height, layout="constrained")
     ax.set_axis_on()
     ax.set_title(
@@ -327,7 +328,8 @@ def _bare(width: float, height: float, layout: Any = "none") -> tuple[Any, Any]:
     return fig, ax
 
 
-def _png(fig) -> bytes:
+def png(fig) -> bytes:
+    """Returns a figure's picture."""
     buffer = io.BytesIO()
     fig.savefig(buffer, format="png", metadata={"Software": None})
     return buffer.getvalue()

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from kexue_jax.exhibits import Bars, Curves, Exhibit, Images, Table, Text
-from kexue_jax.train import page, plots
+from kexue_jax.train import coordinates, page, plots
 
 _MAX_CHARTS = 24  # of training scores, and as many of evaluation scores
 _MAX_SAMPLES = 50
@@ -61,7 +61,7 @@ def write_report(
     source: str = "",
     command: str = "",
     verdict: Verdict | None = None,
-    exhibits: Sequence[Exhibit] = (),
+    exhibits: Sequence[Exhibit | coordinates.Coordinates] = (),
     cost: Mapping[str, str | int | float] | None = None,
 ) -> Path:
     """Returns the path of the page it writes from the files in `workdir`.
@@ -415,7 +415,7 @@ def _reproduce(command: str, config: Mapping[str, Any]) -> list[str]:
 # ---------------------------------------------------------------- exhibits
 
 
-def _exhibits(workdir: Path, exhibits: Sequence[Exhibit]) -> list[str]:
+def _exhibits(workdir: Path, exhibits: Sequence[Any]) -> list[str]:
     sections: dict[str, list[str]] = {"Samples": [], "Diagrams": [], "Tables": []}
     for i, exhibit in enumerate(exhibits, 1):
         name = _file_name(i, exhibit.title)
@@ -431,12 +431,14 @@ def _exhibits(workdir: Path, exhibits: Sequence[Exhibit]) -> list[str]:
     ]
 
 
-def _diagram(workdir: Path, name: str, exhibit: Curves | Bars | Images) -> str:
+def _diagram(workdir: Path, name: str, exhibit: Any) -> str:
     caption, kind = exhibit.note, "plot"
     if isinstance(exhibit, Curves):
         png = plots.curves_figure(exhibit)
     elif isinstance(exhibit, Bars):
         png = plots.bars_figure(exhibit)
+    elif isinstance(exhibit, coordinates.Coordinates):
+        png = coordinates.coordinates_figure(exhibit)
     elif isinstance(exhibit, Images):
         png, kind = plots.images_figure(exhibit), "picture"
     else:

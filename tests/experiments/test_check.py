@@ -44,6 +44,18 @@ class Constant:
         return {"x/loss": self.value}
 
 
+def record(cell):
+    return {
+        "variant": cell.variant,
+        "seed": cell.seed,
+        "key": cell.key,
+        "scores": {"x/loss": {"good": 0.5, "bad": 2.0}[cell.variant]},
+        "status": "finished",
+        "seconds": 1.5,
+        "environment": {},
+    }
+
+
 @pytest.fixture
 def house(tmp_path, monkeypatch):
     """A root with one config, whose runs are made in this process."""
@@ -51,24 +63,16 @@ def house(tmp_path, monkeypatch):
     (tmp_path / "configs" / "tiny.py").write_text(CONFIG)
     monkeypatch.setattr(configs, "ROOT", tmp_path)
     monkeypatch.setattr(check, "RESULTS", tmp_path / "docs" / "results")
+    monkeypatch.setattr(check, "RUNS", tmp_path / "runs")
     monkeypatch.setattr(check, "CLAIMS", tmp_path / "docs" / "claims.md")
     monkeypatch.setattr(check, "README", tmp_path / "README.md")
     made = []
 
-    def run_cell(cell, *, smoke):
-        made.append((cell.variant, cell.seed))
-        value = {"good": 0.5, "bad": 2.0}[cell.variant]
-        return {
-            "variant": cell.variant,
-            "seed": cell.seed,
-            "key": cell.key,
-            "scores": {"x/loss": value},
-            "status": "finished",
-            "seconds": 1.5,
-            "environment": {},
-        }
+    def run_cells(name, cells, *, smoke, jobs, log):
+        made.extend((cell.variant, cell.seed) for cell in cells)
+        return {cell.key: record(cell) for cell in cells}, []
 
-    monkeypatch.setattr(check, "run_cell", run_cell)
+    monkeypatch.setattr(check, "run_cells", run_cells)
     return tmp_path, made
 
 
@@ -165,11 +169,32 @@ def test_an_absent_score_is_nan_and_fails_what_compares_it():
 
 
 @pytest.mark.slow
-def test_a_cell_runs_in_a_process_of_its_own_and_is_known_afterwards(tmp_path):
-    cell = check.cell("metrics/gaussian_transport", "normal", 0, smoke=True)
-    cell = cell._replace(workdir=tmp_path / "cell")
-    record = check.run_cell(cell, smoke=True)
-    assert record["status"] == "finished"
-    assert "couplings/map_error" in record["scores"]
-    again = check.run_cell(cell, smoke=True)
-    assert again == record
+def test_cells_run_in_processes_of_their_own_and_are_known_afterwards(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr(check, "RUNS", tmp_path)
+    name = "metrics/gaussian_transport"
+    cells = [check.cell(name, "normal", seed, smoke=True) for seed in (0, 1)]
+    lines = []
+    records, failures = check.run_cells(
+        name, cells, smoke=True, jobs=2, log=lines.append
+    )
+    assert not failures
+    assert list(records) == [cell.key for cell in cells]
+    for record in records.values():
+        assert record["status"] == "finished"
+        assert "couplings/map_error" in record["scores"]
+    again, _ = check.run_cells(name, cells, smoke=True, jobs=1, log=lines.append)
+    assert again == records
+    assert len(list(tmp_path.glob(f"smoke/{name}/*/status.json"))) == 2
+
+
+@pytest.mark.slow
+def test_a_cell_that_fails_says_why_and_the_others_are_kept(tmp_path, monkeypatch):
+    monkeypatch.setattr(check, "RUNS", tmp_path)
+    name = "metrics/gaussian_transport"
+    cells = [check.cell(name, "normal", seed, smoke=True) for seed in (0, -1)]
+    records, failures = check.run_cells(name, cells, smoke=True, jobs=1, log=print)
+    assert list(records) == [cells[0].key]
+    assert len(failures) == 1
+    assert f"{name}:normal seed -1" in failures[0]

@@ -91,6 +91,28 @@ def test_a_run_leaves_everything_a_person_needs(tmp_path):
     assert json.loads((tmp_path / "result.json").read_text())["step"] == 20
 
 
+def status(workdir):
+    return json.loads((workdir / "status.json").read_text())
+
+
+def test_a_directory_says_how_its_run_ended_and_why(tmp_path):
+    judge = lambda row: "far behind" if row["step"] == 10 else ""  # noqa: E731
+    run(tmp_path, experiment(), judge=judge)
+    found = status(tmp_path)
+    assert (found["status"], found["reason"]) == ("pruned", "far behind")
+    assert not (tmp_path / "result.json").exists()
+    run(tmp_path, experiment())
+    assert status(tmp_path) == {"status": "finished", "step": 20, "reason": ""}
+    with pytest.raises(configs.ConfigError, match="another config"):
+        run(tmp_path, experiment(steps=30))
+    assert status(tmp_path)["status"] == "finished"
+    other = tmp_path / "other"
+    with pytest.raises(configs.ConfigError, match="best"):
+        run(other, experiment(patience=3))
+    assert status(other)["status"] == "failed"
+    assert "patience needs best" in status(other)["reason"]
+
+
 def test_the_same_seed_gives_the_same_bytes_and_another_does_not(tmp_path):
     for name, seed in (("a", 0), ("b", 0), ("c", 1)):
         run(tmp_path / name, experiment(seed=seed))

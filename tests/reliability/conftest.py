@@ -31,6 +31,7 @@ ROWS = {
     21: "clock jumps",
     22: "unsafe files",
     23: "integrity of the rows",
+    24: "sweep",
     25: "long soak",
 }
 

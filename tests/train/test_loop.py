@@ -121,6 +121,27 @@ def test_a_run_that_is_stopped_has_the_rows_of_all_its_steps(tmp_path):
     assert [row["number"] for row in again.rows[1:]] == list(range(50))
 
 
+def test_who_looks_on_may_end_a_run_which_goes_on_when_asked_again(tmp_path):
+    seen = []
+
+    def judge(row):
+        seen.append(row["step"])
+        return "enough" if row["step"] == 20 else ""
+
+    layout, task = parallel.make_layout(data=1), Counting()
+    options = Options(steps=50, log_every=1, eval_every=10)
+    look = loop.Watchers(judge=judge)
+    parts = dict(workdir=tmp_path, layout=layout)
+    outcome = fit(task, LOWER, options, watchers=look, **parts)
+    assert (outcome.status, outcome.reason) == ("pruned", "enough")
+    assert seen == list(range(21))
+    assert 20 <= outcome.step < 50
+    assert [row["step"] for row in outcome.rows] == list(range(outcome.step + 1))
+    again = fit(task, LOWER, options, **parts)
+    assert again.status == "finished"
+    assert [row["number"] for row in again.rows[1:]] == list(range(50))
+
+
 def test_a_spike_drops_the_steps_that_were_under_way_when_it_was_read(tmp_path):
     """Batch 30 spikes: steps 21 to 31 are made again, from batches 31 and later."""
     task = Counting(lambda number: 100.0 if number == 30 else 1.0)
