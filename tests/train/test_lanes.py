@@ -11,7 +11,7 @@ from kexue_jax.train.parallel import make_layout
 from kexue_jax.train.step import Refused
 from tests.reliability.tiny import Examples, Tiny
 
-SEEDS, RATES = (0, 5, 11), (1e-3, 3e-3, 1e-2)
+SEEDS, RATES = (0, 5), (1e-3, 1e-2)
 
 
 def options(**more):
@@ -98,9 +98,9 @@ def test_a_transform_that_all_lanes_share_is_mapped(tmp_path):
     two.mkdir()
     tx, task = rule(1e-3), lanes.Lanes(Tiny(source=Examples()), SEEDS)
     layout = make_layout(data=1)
-    mapped = lanes.lanes_transform([tx] * 3)
+    mapped = lanes.lanes_transform([tx] * 2)
     shared = fit(task, mapped, options(), workdir=one, layout=layout)
-    each = side_by_side(two, SEEDS, (1e-3,) * 3)
+    each = side_by_side(two, SEEDS, (1e-3,) * 2)
     jax.tree.map(
         lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-5, atol=1e-7),
         shared.state.params,

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments import configs, sweep
+from experiments import configs, runner, sweep
 from experiments.sweeps import supervisor, worker
 from experiments.sweeps.storage import open_storage
 from experiments.sweeps.studies import join
@@ -27,6 +27,7 @@ def command(tmp_path, monkeypatch, capsys):
         return 0 if why == worker.OVER else 75
 
     monkeypatch.setattr(supervisor, "supervise", supervise)
+    monkeypatch.setattr(runner, "write_report", lambda *_: None)  # of each run
 
     def run(*words, default=True):
         words = list(words)
