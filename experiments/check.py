@@ -95,7 +95,7 @@ def run_cells(
     joined.slots.try_again()
     options = [f"--study={study}", f"--config={sweep.spec}", "--trials=1"]
     begun = joined.slots.begun
-    shares = devices.shares(min(jobs, len(cells)))
+    shares = devices.at_most(min(jobs, len(cells)))
     code = supervisor.supervise(url, options, shares, begun=begun, log=log)
     records, failures = {}, []
     for cell, row in zip(cells, results.rows_of(joined.slots.all()), strict=True):

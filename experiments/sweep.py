@@ -58,16 +58,24 @@ def define_flags(values: flags.FlagValues, command: str) -> None:
         text("coordinator", None, "host:port of process 0, or 'auto'.")
         number("processes", None, "How many processes one worker is.")
         number("process", None, "Which one this is.")
-        number("heartbeat_seconds", 10, "Silence after which a process is gone.")
+        number(
+            "heartbeat_seconds",
+            10,
+            "Silence after which a process is gone.",
+            lower_bound=1,
+        )
     if command in ("run", "launch"):
         flags.DEFINE_bool(
             "retry", False, "Try what has failed again.", flag_values=values
         )
         text("sweep", None, "One of its SWEEPS, file.py:name, or a JSON file.")
-        number("workers", 1, "How many; 0 only prepares the study.", lower_bound=0)
+        least = int(command == "launch")
+        number("workers", 1, "How many; 0 prepares the study.", lower_bound=least)
         number("tries", 2, "Runs of a trial that fail by themselves.", lower_bound=1)
         number("deaths", 5, "Workers that may die of a trial.", lower_bound=1)
-        number("lease_seconds", 90, "Silence after which a worker is gone.")
+        number(
+            "lease_seconds", 90, "Silence after which a worker is gone.", lower_bound=6
+        )
     if command == "run":
         flags.DEFINE_enum(
             "platform", "auto", devices.PLATFORMS, "Devices.", flag_values=values

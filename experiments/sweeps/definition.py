@@ -94,6 +94,12 @@ class Sweep:
             )
         self.seeds = tuple(self.data.get("seeds", ()))
         self._check_ints("seeds", self.seeds)
+        axes = [*self.data.get("list", ()), self.data.get("grid", {})]
+        axes.append(self.data.get("space", {}))
+        if self.seeds and any(
+            "seed" in axis for axis in axes if isinstance(axis, dict)
+        ):
+            raise ConfigError(f"sweep {name}: seeds stand beside a path seed; keep one")
         self.objective = self._objective()
         self.together = tuple(self.data.get("together", ()))
         self.lanes = self.data.get("lanes", 8)
@@ -156,6 +162,11 @@ class Sweep:
     def _check_together(self) -> None:
         where = f"sweep {self.name}: together"
         self._check_ints("lanes", [self.lanes])
+        if "lanes" in self.data and (not self.together or self.lanes < 2):
+            raise ConfigError(
+                f"sweep {self.name}: lanes needs together, and to be at least 2; got "
+                f"{self.lanes}"
+            )
         known = configs.flat(self.experiment.config)
         for path in self.together:
             if path != "seed" and not path.startswith("optimizer."):

@@ -55,6 +55,15 @@ def shares(
     return [make(group) for group in groups]
 
 
+def at_most(
+    workers: int, *, environment: Mapping[str, str] = os.environ
+) -> list[Share]:
+    """Returns shares as `shares`, but fewer where there are fewer devices."""
+    if _platform(environment) == "cpu":
+        return shares(workers, environment=environment)
+    return shares(0, environment=environment)[:workers]
+
+
 def _platform(environment: Mapping[str, str]) -> str:
     asked = environment.get("JAX_PLATFORMS", "").split(",")[0]
     if asked in ("cpu", "cuda", "tpu"):

@@ -71,29 +71,22 @@ def definition(path, **data):
 def start(folder, sweep, *words, command="run", **mishaps):
     """Starts a sweep in the background; its runs lie in `folder`."""
     folder.mkdir(exist_ok=True)
-    output = folder.parent / f"{folder.name}.{time.monotonic_ns()}.log"
-    line = [sys.executable, "-m", "experiments.sweep", command]
-    line += [f"--config={harness.CONFIG}", f"--sweep={sweep}"]
-    line += [f"--workdir={folder}", *words]
-    with open(output, "wb") as file:
-        popen = subprocess.Popen(
-            line,
-            stdout=file,
-            stderr=subprocess.STDOUT,
-            cwd=harness.ROOT,
-            env=harness.environment(mishaps, 1),
-        )
-    return harness.Process(popen, output)
+    return begin(folder, command, f"--sweep={sweep}", *words, **mishaps)
 
 
 def join(folder, *words, **mishaps):
     """Starts one worker at the study in a folder."""
-    output = folder.parent / f"worker.{time.monotonic_ns()}.log"
-    command = [sys.executable, "-m", "experiments.sweep", "worker", *words]
-    command += [f"--config={harness.CONFIG}", f"--workdir={folder}"]
+    return begin(folder, "worker", *words, **mishaps)
+
+
+def begin(folder, command, *words, **mishaps):
+    """Starts a command of `experiments.sweep` on the tiny config."""
+    output = folder.parent / f"{command}.{time.monotonic_ns()}.log"
+    line = [sys.executable, "-m", "experiments.sweep", command, *words]
+    line += [f"--config={harness.CONFIG}", f"--workdir={folder}"]
     with open(output, "wb") as file:
         popen = subprocess.Popen(
-            command,
+            line,
             stdout=file,
             stderr=subprocess.STDOUT,
             cwd=harness.ROOT,

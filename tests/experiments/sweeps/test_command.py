@@ -106,7 +106,9 @@ def test_workers_elsewhere_find_what_is_prepared(command, tmp_path):
         (["--sweep=grid", "2"], "what is '2'?"),
         (["--sweep=grid", "--storage=pg"], "expected sqlite:///file"),
         (["--sweep=grid", "--storage=a://u:p@h/n"], "password on a command line"),
+        (["--sweep=grid", "--lease_seconds=0"], "lease_seconds"),
         (["launch", "--sweep=grid"], "--to is missing"),
+        (["launch", "--sweep=grid", "--workers=0"], "workers"),
         (["launch", "--sweep=grid", "--to=gke"], "need PostgreSQL"),
     ],
 )

@@ -89,6 +89,12 @@ def test_a_draw_leaves_out_what_its_condition_excludes():
         ({"grid": {"task.x": [1.0]}, "seeds": [0, 0]}, "seeds repeats"),
         ({"grid": {"task.x": [1.0]}, "seeds": [0.5]}, "seeds must be ints"),
         ({"grid": {"task.x": [1.0]}, "objective": {"a": "low"}}, "'min' or 'max'"),
+        ({"grid": {"seed": [1]}, "seeds": [0]}, "seeds stand beside a path seed"),
+        ({"grid": {"task.x": [1.0]}, "lanes": 4}, "lanes needs together"),
+        (
+            {"grid": {"seed": [0, 1]}, "together": ["seed"], "lanes": 1},
+            "at least 2; got 1",
+        ),
         (
             {"grid": {"task.x": {"values": [1.0], "when": {"task.y": 1.0}}}},
             "does not stand before it",

@@ -46,3 +46,9 @@ def test_the_platform_is_that_of_jax_or_of_what_there_is():
     assert devices.shares(1, environment=gpus)[0].shown == "GPU 0"
     asked = gpus | {"JAX_PLATFORMS": "cpu"}
     assert devices.CORES in devices.shares(1, environment=asked)[0].environment
+
+
+def test_fewer_workers_do_where_there_are_fewer_devices():
+    assert len(devices.at_most(2, environment={"CUDA_VISIBLE_DEVICES": "0"})) == 1
+    assert len(devices.at_most(1, environment={"CUDA_VISIBLE_DEVICES": "0,1"})) == 1
+    assert len(devices.at_most(3, environment={"JAX_PLATFORMS": "cpu"})) == 3
