@@ -69,19 +69,14 @@ def _definite(*covariances):
 def _kl(mean_p, cov_p, mean_q, cov_q):
     """KL of dense covariances."""
     factors, good = _factors(jnp.stack(level(cov_p, cov_q)))
-    whole = solved(factors[1], _seen(mean_p - mean_q, factors[0]))
-    return _kl_of(factors, whole, jnp.all(good, axis=0))
+    seen = jnp.concatenate(level((mean_p - mean_q)[..., None], factors[0]), axis=-1)
+    moved = jnp.sum(jnp.square(solved(factors[1], seen)), axis=(-2, -1))
+    return _kl_of(factors, moved, jnp.all(good, axis=0))
 
 
-def _seen(shift, factor):
-    """What the precision of q is applied to, ``[..., D, D + 1]``."""
-    return jnp.concatenate(level(shift[..., None], factor), axis=-1)
-
-
-def _kl_of(factors, whole, good):
-    moved = jnp.sum(jnp.square(whole), axis=(-2, -1))
+def _kl_of(factors, moved, good):
     own, other = log_determinant(Cholesky(factors))
-    size = whole.shape[-2]
+    size = factors.shape[-1]
     return jnp.where(good, 0.5 * (moved - own + other - size), jnp.inf)
 
 
@@ -91,10 +86,11 @@ def _kl_jvp(primals, tangents):
     factors, good = _factors(jnp.stack(level(cov_p, cov_q)))
     halves = solved(factors, identity(factors[..., 0]))  # by one call, as there
     inverse_p, inverse_q = product(transposed(halves), halves)
-    whole = product(halves[1], _seen(mean_p - mean_q, factors[0]))
-    pulled = product(transposed(halves[1]), whole)  # C_q^-1 [shift, L_p]
-    by_mean = pulled[..., 0]
-    by_q = inverse_q - product(pulled, transposed(pulled))
+    shift = mean_p - mean_q
+    # The second moments of p about the mean of q, in units of the covariance of q.
+    moved = product(inverse_q, cov_p + shift[..., :, None] * shift[..., None, :])
+    by_mean = jnp.sum(inverse_q * shift[..., None, :], axis=-1)
+    by_q = inverse_q - product(moved, inverse_q)
     mean_p, cov_p, mean_q, cov_q = tangents
     change = (
         jnp.sum(by_mean * (mean_p - mean_q), axis=-1)
@@ -102,7 +98,8 @@ def _kl_jvp(primals, tangents):
         + 0.5 * jnp.sum(by_q * cov_q, axis=(-2, -1))
     )
     good = jnp.all(good, axis=0)
-    return _kl_of(factors, whole, good), jnp.where(good, change, 0.0)
+    found = _kl_of(factors, jnp.trace(moved, axis1=-2, axis2=-1), good)
+    return found, jnp.where(good, change, 0.0)
 
 
 def gaussian_kl(
