@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from kexue_jax import numerics
 
 EXACT = jax.lax.Precision.HIGHEST
+BLOCK = 4096  # rows that `apply` centres at once on CPUs
 
 
 class Moments(NamedTuple):
@@ -108,15 +109,25 @@ def merge_over(moments: Moments, axis_name: str) -> Moments:
 
 def _of_rows(x, weight):
     """Moments of ``[N, D]`` rows with weights ``[N]``, of the same dtype."""
-    seen = (weight > 0.0)[:, None]
     total = jnp.sum(weight)
-    share = weight / jnp.where(total > 0.0, total, 1.0)
-    mean = jnp.sum(share[:, None] * jnp.where(seen, x, 0.0), axis=0)
-    x = jnp.where(seen, x - mean[None, :], 0.0)
-    # The sum was rounded, so that what is left still has a small mean.
-    left = jnp.sum(share[:, None] * x, axis=0)
-    scatter = jnp.einsum("nd,ne->de", weight[:, None] * x, x, precision=EXACT)
-    return Moments(total, mean + left, scatter - total * jnp.outer(left, left))
+    safe = jnp.where(total > 0.0, total, 1.0)
+    root = jnp.sqrt(weight)
+    seen = (root > 0.0)[:, None]
+    x = jnp.where(seen, x, 0.0)
+    mean = jnp.matmul(weight / safe, x, precision=EXACT)
+    x = jnp.where(seen, (x - mean[None, :]) * root[:, None], 0.0)
+    # The mean was rounded, so that what is left still has a small one.
+    left = jnp.matmul(root, x, precision=EXACT) / safe
+    return Moments(total, mean + left, _square(x) - total * jnp.outer(left, left))
+
+
+def _square(x):
+    """Returns X' X of ``[N, D]``; a quarter, known by symmetry, is not computed."""
+    half = x.shape[1] // 2
+    above = jnp.einsum("nd,ne->de", x[:, :half], x, precision=EXACT)
+    below = jnp.einsum("nd,ne->de", x[:, half:], x[:, half:], precision=EXACT)
+    below = jnp.concatenate([above[:, half:].T, below], axis=1)
+    return jnp.concatenate([above, below], axis=0)
 
 
 def update(
@@ -124,7 +135,7 @@ def update(
     x: jax.Array,
     weight: jax.Array | None = None,
     *,
-    block: int = 4096,
+    block: int = 2048,
 ) -> Moments:
     r"""Returns `moments` with more vectors added.
 
@@ -281,5 +292,39 @@ def apply(whitening: Whitening, x: jax.Array) -> jax.Array:
     if not x.ndim or x.shape[-1] != size:
         raise ValueError(f"x must be [..., {size}] as the whitening is, got {x.shape}")
     x = numerics.widened(x)
-    mean = jnp.expand_dims(whitening.mean, range(x.ndim - 1))
-    return jnp.einsum("...d,dk->...k", x - mean, whitening.kernel, precision=EXACT)
+    kind = jnp.promote_types(x.dtype, whitening.kernel.dtype)
+    rows = x.astype(kind).reshape(math.prod(x.shape[:-1]), size)
+    found = _mapped(rows, whitening.mean.astype(kind), whitening.kernel.astype(kind))
+    return found.reshape(*x.shape[:-1], whitening.kernel.shape[1])
+
+
+def _map(x, mean, kernel):
+    return jnp.matmul(x - mean[None, :], kernel, precision=EXACT)
+
+
+def _map_in_blocks(x, mean, kernel):
+    """As `_map`, without an array of all deviations: what is centred is in the cache."""
+    rows, size = len(x), min(len(x), BLOCK)
+
+    def step(found, start):
+        at = jnp.minimum(start, rows - size)  # the last block reaches back
+        part = _map(jax.lax.dynamic_slice_in_dim(x, at, size), mean, kernel)
+        return jax.lax.dynamic_update_slice_in_dim(found, part, at, 0), None
+
+    none = jnp.zeros((rows, kernel.shape[1]), x.dtype)
+    return jax.lax.scan(step, none, jnp.arange(0, rows, max(size, 1)))[0]
+
+
+@jax.custom_jvp
+def _mapped(x, mean, kernel):
+    return jax.lax.platform_dependent(
+        x, mean, kernel, cpu=_map_in_blocks, default=_map
+    )
+
+
+@_mapped.defjvp
+def _mapped_jvp(primals, tangents):
+    # Not that of the loop, which would add up arrays of all rows for each block.
+    (x, mean, kernel), (way, mean_way, kernel_way) = primals, tangents
+    moved = jnp.matmul(way - mean_way[None, :], kernel, precision=EXACT)
+    return _mapped(*primals), moved + _map(x, mean, kernel_way)

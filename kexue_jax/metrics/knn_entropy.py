@@ -10,23 +10,42 @@ import numpy as np
 
 from kexue_jax import numerics
 
-FEW = 10  # dimensions up to which a tree on the host beats products
+FEW = 8  # dimensions up to which a tree on the host beats products
+GROUP = 64  # columns whose least entry stands for them
 
 
 def _wrapped(away, period):
     return away if period is None else away - period * jnp.round(away / period)
 
 
-def _kth(squares, k):
-    """Places of the k-th least entries of rows ``[B, N]``."""
+def _places(values, k):
+    """Places ``[B, k]`` of the least entries of ``[B, N]``, in order."""
     if k > 8:
-        return jax.lax.top_k(-squares, k)[1][:, -1]
-    place = jnp.argmin(squares, axis=1)
-    columns = jnp.arange(squares.shape[1])[None, :]
+        return jax.lax.top_k(-values, k)[1]
+    found = [jnp.argmin(values, axis=1)]
+    columns = jnp.arange(values.shape[1])[None, :]
     for _ in range(k - 1):
-        squares = jnp.where(columns == place[:, None], jnp.inf, squares)
-        place = jnp.argmin(squares, axis=1)
-    return place
+        values = jnp.where(columns == found[-1][:, None], jnp.inf, values)
+        found.append(jnp.argmin(values, axis=1))
+    return jnp.stack(found, axis=1)
+
+
+def _kth(squares, k):
+    """Places of the k-th least entries of rows ``[B, N]``, N a multiple of `GROUP`.
+
+    Column j is in group j modulo the number of groups, so that the minima of all groups
+    are one pass over whole rows; the k least entries are in the k groups with the least
+    minima.
+    """
+    groups = squares.reshape(len(squares), GROUP, -1)
+    count = groups.shape[2]
+    if count <= k:
+        return _places(squares, k)[:, -1]
+    chosen = _places(jnp.min(groups, axis=1), k)
+    inside = jnp.take_along_axis(groups, chosen[:, None, :], axis=2)
+    place = _places(inside.reshape(len(squares), -1), k)[:, -1]
+    group = jnp.take_along_axis(chosen, (place % k)[:, None], axis=1)[:, 0]
+    return place // k * count + group
 
 
 def _by_products(x, k, period, block):
@@ -36,19 +55,23 @@ def _by_products(x, k, period, block):
     blocks = -(-count // block)
     own = jnp.minimum(jnp.arange(blocks * block), count - 1).reshape(blocks, block)
     centred = x if period is not None else x - jnp.mean(x, axis=0, keepdims=True)
-    lengths = jnp.sum(jnp.square(centred), axis=1)
+    filled = -count % GROUP
+    others = jnp.pad(centred, ((0, filled), (0, 0)))
+    real = jnp.arange(count + filled) < count
+    lengths = jnp.where(real, jnp.sum(jnp.square(others), axis=1), jnp.inf)
 
     def some(rows):
         here = centred[rows]
         if period is None:
             # Lengths of the rows themselves do not change which is least.
-            inner = jnp.matmul(here, centred.T, precision=jax.lax.Precision.HIGHEST)
+            inner = jnp.matmul(here, others.T, precision=jax.lax.Precision.HIGHEST)
             squares = lengths[None, :] - 2.0 * inner
         else:
-            away = _wrapped(here[:, None] - centred[None], period)
+            away = _wrapped(here[:, None] - others[None], period)
             squares = jnp.sum(jnp.square(away), axis=2)
-        is_self = jnp.arange(count)[None, :] == rows[:, None]
-        return _kth(jnp.where(is_self, jnp.inf, squares), k)
+            squares = jnp.where(real[None, :], squares, jnp.inf)
+        squares = squares.at[jnp.arange(block), rows].set(jnp.inf)
+        return _kth(squares, k)
 
     return jax.lax.map(some, own).reshape(-1)[:count]
 
@@ -93,7 +116,7 @@ def knn_entropy(
     k: int = 1,
     period: float | None = None,
     least: float = 1e-12,
-    block: int = 512,
+    block: int = 256,
     implementation: str | None = None,
 ) -> jax.Array:
     r"""Kozachenko and Leonenko's estimate of differential entropy.
@@ -112,8 +135,8 @@ def knn_entropy(
       period: > 0, of every dimension, for samples on a circle or a torus; None: none.
       least: distances below it count as it, and have no gradient.
       block: rows whose distances are held at once: memory is ``block * n``.
-      implementation: ``"host"``, a tree of SciPy, good up to some ten dimensions;
-        ``"xla"``, all distances by products; None is the tree on CPUs in at most ten
+      implementation: ``"host"``, a tree of SciPy, good up to some eight dimensions;
+        ``"xla"``, all distances by products; None is the tree on CPUs in at most eight
         dimensions where there is SciPy, and XLA elsewhere.
 
     Returns:

@@ -248,3 +248,25 @@ def test_what_does_not_fit_is_refused():
         merge(moments, empty_moments(2))
     with pytest.raises(ValueError, match=r"x must be \[..., 3\] as the whitening is"):
         apply(jax.jit(fit)(moments), np.ones(4))
+
+
+def test_rows_of_any_number_are_moved_in_blocks_and_so_are_their_slopes():
+    """None, one block, and blocks of which the last reaches back."""
+    draws = np.random.default_rng(0)
+    fitted = fit(update(empty_moments(3), draws.normal(size=(9, 3))), 2)
+    rows = 2 * whitening.BLOCK + 7
+    x, way = draws.normal(size=(2, rows, 3)).astype(np.float32) + 2.0
+    mean, kernel, *_ = map(np.asarray, fitted)
+    for count in (0, 1, whitening.BLOCK, rows):
+        found = jax.jit(whitening.apply)(fitted, x[:count])
+        np.testing.assert_allclose(found, (x[:count] - mean) @ kernel, atol=1e-5)
+
+    def total(x, mean, kernel):
+        moved = whitening.apply(fitted._replace(mean=mean, kernel=kernel), x)
+        return jnp.sum(moved * way[:, :2])
+
+    slopes = jax.jit(jax.grad(total, (0, 1, 2)))(x, mean, kernel)
+    wide = way[:, :2].astype(np.float64)
+    want = wide @ kernel.T, -(wide @ kernel.T).sum(0), (x - mean).T @ wide
+    for found, exact in zip(slopes, want, strict=True):
+        np.testing.assert_allclose(found, exact, rtol=1e-4, atol=2e-3)

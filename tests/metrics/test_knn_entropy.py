@@ -33,6 +33,15 @@ def test_it_is_the_formula_for_every_neighbour_in_blocks(implementation, k, size
         np.testing.assert_allclose(found, slow(x, k), rtol=1e-5)
 
 
+@pytest.mark.parametrize(("k", "count"), [(1, 640), (5, 641), (11, 1000)])
+def test_neighbours_are_found_in_groups_of_any_number(k, count):
+    """More groups than neighbours, fewer, and the last one not full."""
+    x = np.random.default_rng(k).normal(size=(count, 11)).astype(np.float32)
+    for period in (None, 4.0):
+        found = estimate(x, k=k, period=period, implementation="xla")
+        np.testing.assert_allclose(found, slow(x, k, period), rtol=1e-5)
+
+
 @both
 def test_on_a_circle_distances_go_the_shorter_way(implementation):
     x = np.random.default_rng(0).uniform(0, 2.0, (60, 2)).astype(np.float32)
