@@ -77,13 +77,13 @@ TABLES = (
         dict.fromkeys(TEXTS, (300,)),
     ),
     Table(
-        f"One problem of transport, {REPEATS} times",
+        f"{REPEATS} problems of transport, one by one",
         "pair",
         "rows",
         dict.fromkeys(("ours", "POT's entry to C", "POT emd2"), (8, 16, 32, 64, 128)),
     ),
     Table(
-        f"One problem of equal masses, {REPEATS} times",
+        f"{REPEATS} problems of equal masses, one by one",
         "square",
         "rows",
         dict.fromkeys(

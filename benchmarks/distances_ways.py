@@ -33,7 +33,7 @@ from kexue_jax.metrics.word_movers import (
 )
 
 PAIRS, LEAST, MOST, SIZE = 1000, 10, 40, 300  # of sentences, their words, dimensions
-REPEATS = 100  # of a single problem, so that a clock can tell
+REPEATS = 100  # single problems, so that a clock can tell
 ROWS, WIDE, KEPT = 100_000, 768, 256  # of a corpus: vectors, entries, components
 QUERIES, FOUND = 1000, 10  # searched in it, and neighbours of each
 TWEETS, VOTERS = 30, 7  # whose neighbours among all others are found, and how many
@@ -182,61 +182,52 @@ def _problem(size, rng, uniform=False):
     return cost, p / p.sum(), q / q.sum()
 
 
+def _ours(cost, p, q):
+    plan, *_ = transport_simplex(cost[None], p[None], q[None], workers=1)
+    return (plan[0] * cost).sum()
+
+
+def _assigned(solve, cost, p, q):
+    del p, q
+    columns = solve(cost)
+    return cost[np.arange(len(cost)), columns].sum() / len(cost)
+
+
+def _one_by_one(solve, problems) -> Cell:
+    """A call for each problem; all are different, or branches would be foretold."""
+    want = [_pot_user(p, q, cost) for cost, p, q in problems]
+    solve(*problems[0])
+
+    def run():
+        return np.array([solve(*problem) for problem in problems])
+
+    return Cell(run, lambda found: _apart(found, want))
+
+
 def _pair(kind, way, size, rng) -> Cell:
     del kind
-    cost, p, q = _problem(size, rng)
-    want = _pot_user(p, q, cost)
+    ways = {name: _from_cost(solve) for name, solve in POT.items()} | {"ours": _ours}
+    problems = [_problem(size, rng) for _ in range(REPEATS)]
+    return _one_by_one(ways[way], problems)
 
-    def ours():
-        for _ in range(REPEATS):
-            plan, *_ = transport_simplex(cost[None], p[None], q[None], workers=1)
-        return (plan[0] * cost).sum()
 
-    def peer(solve):
-        for _ in range(REPEATS):
-            found = solve(p, q, cost)
-        return found
-
-    run = ours if way == "ours" else partial(peer, POT[way])
-    run()
-    return Cell(run, lambda found: _apart(found, want))
+def _from_cost(solve):
+    return lambda cost, p, q: solve(p, q, cost)
 
 
 def _square(kind, way, size, rng) -> Cell:
     del kind
-    cost, p, q = _problem(size, rng, uniform=True)
-    want = _pot_user(p, q, cost)
-
-    def assigned(solve):
-        for _ in range(REPEATS):
-            columns = solve()
-        return cost[np.arange(size), columns].sum() / size
-
-    def ours():
-        for _ in range(REPEATS):
-            plan, *_ = transport_simplex(cost[None], p[None], q[None], workers=1)
-        return (plan[0] * cost).sum()
-
-    def lapjv():
-        return package("lap").lapjv(cost)[1]
-
-    def scipy():
-        return package("scipy.optimize").linear_sum_assignment(cost)[1]
-
-    peers = {"lap.lapjv": lapjv, "SciPy": scipy}
-    if way == "ours":
-        run = ours
-    elif way in peers:
-        run = partial(assigned, peers[way])
-    else:
-
-        def run():
-            for _ in range(REPEATS):
-                found = POT[way](p, q, cost)
-            return found
-
-    run()
-    return Cell(run, lambda found: _apart(found, want))
+    ways = {
+        "ours": _ours,
+        "lap.lapjv": partial(_assigned, lambda cost: package("lap").lapjv(cost)[1]),
+        "SciPy": partial(
+            _assigned,
+            lambda cost: package("scipy.optimize").linear_sum_assignment(cost)[1],
+        ),
+        **{name: _from_cost(solve) for name, solve in POT.items()},
+    }
+    problems = [_problem(size, rng, uniform=True) for _ in range(REPEATS)]
+    return _one_by_one(ways[way], problems)
 
 
 def _sinkhorn(kind, way, size, rng) -> Cell:

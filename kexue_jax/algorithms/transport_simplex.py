@@ -20,7 +20,7 @@ from kexue_jax.algorithms.assignment import _assign
 # Masses become integers of this sum, so that flows are exact and never degenerate.
 GRAIN = 1 << 46
 MOST_ROWS = 1 << 15
-BLOCK = 8  # rows that are looked at before the best pair in them enters
+BLOCK = 4  # rows that are looked at before the best pair in them enters
 DONE, BAD_COST, BAD_MASS = 0, 1, 2
 
 
@@ -76,71 +76,49 @@ def _begin(cost, supply, demand, arc_row, arc_column, arc_flow):
     return count
 
 
-def _detach(node, parent, child, after, before):
-    if before[node] >= 0:
-        after[before[node]] = after[node]
-    else:
-        child[parent[node]] = after[node]
-    if after[node] >= 0:
-        before[after[node]] = before[node]
+def _plant(arc_row, arc_column, arc_flow, count, rows, tree, flow, buffer):
+    """Roots the tree of the arcs at row 0.
 
-
-def _attach(node, to, parent, child, after, before):
-    parent[node] = to
-    before[node], after[node] = -1, child[to]
-    if child[to] >= 0:
-        before[child[to]] = node
-    child[to] = node
-
-
-def _plant(arc_row, arc_column, arc_flow, count, rows, tree, flow):
-    """Roots the tree of the arcs at row 0."""
-    parent, depth, child, after, before = tree
-    nodes = count + 1
-    first = np.full(nodes, -1, np.int64)
+    `order` lists a node, then all below it, before any other: from its `place` on they
+    are `size` entries.
+    """
+    parent, size, order, place = tree
+    first = np.full(count + 1, -1, np.int64)
     following = np.empty(2 * count, np.int64)
     for arc in range(count):
         for side, node in ((0, arc_row[arc]), (1, rows + arc_column[arc])):
             following[2 * arc + side] = first[node]
             first[node] = 2 * arc + side
-    for node in range(nodes):
-        parent[node] = child[node] = after[node] = before[node] = -1
-    depth[0] = 0
-    stack = np.empty(nodes, np.int64)
-    stack[0], size = 0, 1
-    while size > 0:
-        size -= 1
-        node = stack[size]
+    parent[0] = -1
+    buffer[0], left, at = 0, 1, 0
+    while left > 0:
+        left -= 1
+        node = buffer[left]
+        order[at], place[node], size[node] = node, at, 1
+        at += 1
         half = first[node]
         while half >= 0:
             arc = half // 2
             other = rows + arc_column[arc] if half % 2 == 0 else arc_row[arc]
             if other != parent[node]:
-                _attach(other, node, parent, child, after, before)
-                depth[other] = depth[node] + 1
-                flow[other] = arc_flow[arc]
-                stack[size] = other
-                size += 1
+                parent[other], flow[other] = node, arc_flow[arc]
+                buffer[left] = other
+                left += 1
             half = following[half]
+    for at in range(count, 0, -1):
+        node = order[at]
+        size[parent[node]] += size[node]
 
 
-def _price_tree(cost, rows, tree, stack, potential):
+def _price_tree(cost, rows, tree, potential):
     """Sets f and g so that f_i + g_j is the cost of every arc of the tree."""
-    parent, _, child, after, _ = tree
+    parent, _, order, _ = tree
     potential[0] = 0.0
-    stack[0], size = 0, 1
-    while size > 0:
-        size -= 1
-        node = stack[size]
+    for at in range(1, len(order)):
+        node = order[at]
         up = parent[node]
-        if up >= 0:
-            price = cost[node, up - rows] if node < rows else cost[up, node - rows]
-            potential[node] = price - potential[up]
-        below = child[node]
-        while below >= 0:
-            stack[size] = below
-            size += 1
-            below = after[below]
+        price = cost[node, up - rows] if node < rows else cost[up, node - rows]
+        potential[node] = price - potential[up]
 
 
 def _enter(cost, rows, potential, start, tolerance):
@@ -173,14 +151,14 @@ def _enter(cost, rows, potential, start, tolerance):
     return row, column, (start + seen) % rows
 
 
-def _pivot(row, column, gain, rows, tree, flow, potential, stack):
+def _pivot(row, column, gain, rows, tree, flow, potential, buffer):
     """Lets a pair enter the tree and the arc that runs dry leave it."""
-    parent, depth, child, after, before = tree
+    parent, size, order, place = tree
     i, j = row, rows + column
     dry, leaving, of_column = np.int64(1 << 62), -1, False
     a, b = i, j
     while a != b:
-        if depth[a] >= depth[b]:
+        if size[a] <= size[b]:  # then b is not below a
             if a < rows and flow[a] < dry:
                 dry, leaving, of_column = flow[a], a, False
             a = parent[a]
@@ -198,27 +176,52 @@ def _pivot(row, column, gain, rows, tree, flow, potential, stack):
         flow[b] += -dry if b >= rows else dry
         b = parent[b]
     inner, outer = (j, i) if of_column else (i, j)
-    node, above, carried = inner, outer, dry
+    moved = size[leaving]
+    first, last = place[leaving], place[leaving] + moved
+    # Below `outer` it comes first or last, whichever is nearer.
+    to, end = place[outer] + 1, place[outer] + size[outer]
+    if end <= first or (to <= first and end - last < first - to):
+        to = end
+    a = parent[leaving]
+    while a != top:
+        size[a] -= moved
+        a = parent[a]
+    b = outer
+    while b != top:
+        size[b] += moved
+        b = parent[b]
+    # The part is turned over: `inner` and all below it, what was above it, and so on.
+    node, above, carried, below, count = inner, outer, dry, 0, 0
+    low = high = place[inner]
     while True:
+        start, stop = place[node], place[node] + size[node]
+        for at in range(start, low):
+            buffer[count] = order[at]
+            count += 1
+        for at in range(high, stop):
+            buffer[count] = order[at]
+            count += 1
+        low, high = start, stop
         up, amount = parent[node], flow[node]
-        _detach(node, parent, child, after, before)
-        _attach(node, above, parent, child, after, before)
-        flow[node] = carried
+        parent[node], flow[node], size[node] = above, carried, moved - below
         if node == leaving:
             break
-        node, above, carried = up, node, amount
+        node, above, carried, below = up, node, amount, stop - start
+    if to <= first:
+        for at in range(first - 1, to - 1, -1):
+            order[at + moved] = order[at]
+        start, stop, base = to, last, to
+    else:
+        for at in range(last, to):
+            order[at - moved] = order[at]
+        start, stop, base = first, to, to - moved
     of_rows = -gain if of_column else gain
-    stack[0], size = inner, 1
-    while size > 0:
-        size -= 1
-        node = stack[size]
-        depth[node] = depth[parent[node]] + 1
+    for at in range(moved):
+        node = buffer[at]
+        order[base + at] = node
         potential[node] += of_rows if node < rows else -of_rows
-        below = child[node]
-        while below >= 0:
-            stack[size] = below
-            size += 1
-            below = after[below]
+    for at in range(start, stop):
+        place[order[at]] = at
 
 
 def _solve(cost, p, q, plan, f, g):
@@ -288,13 +291,15 @@ def _solve(cost, p, q, plan, f, g):
     arc_column = np.empty(nodes, np.int64)
     arc_flow = np.empty(nodes, np.int64)
     count = _begin(own, supply, demand, arc_row, arc_column, arc_flow)
-    parent, depth = np.empty(nodes, np.int64), np.empty(nodes, np.int64)
-    child, after = np.empty(nodes, np.int64), np.empty(nodes, np.int64)
-    before, flow = np.empty(nodes, np.int64), np.zeros(nodes, np.int64)
-    tree = (parent, depth, child, after, before)
-    stack = np.empty(nodes, np.int64)
-    _plant(arc_row, arc_column, arc_flow, count, rows, tree, flow)
-    _price_tree(own, rows, tree, stack, potential)
+    tree = (
+        np.empty(nodes, np.int64),
+        np.empty(nodes, np.int64),
+        np.empty(nodes, np.int64),
+        np.empty(nodes, np.int64),
+    )
+    flow, buffer = np.zeros(nodes, np.int64), np.empty(nodes, np.int64)
+    _plant(arc_row, arc_column, arc_flow, count, rows, tree, flow, buffer)
+    _price_tree(own, rows, tree, potential)
     # Above what is lost in a tree and in as many pivots: a gain is then a true one.
     tolerance = 1e-15 * nodes * largest
     start, pivots, fresh = 0, 0, True
@@ -304,16 +309,16 @@ def _solve(cost, p, q, plan, f, g):
             if fresh:
                 break
             # What was added up is made anew before its word is taken.
-            _price_tree(own, rows, tree, stack, potential)
+            _price_tree(own, rows, tree, potential)
             fresh = True
             continue
         gain = own[row, column] - potential[row] - potential[rows + column]
-        _pivot(row, column, gain, rows, tree, flow, potential, stack)
+        _pivot(row, column, gain, rows, tree, flow, potential, buffer)
         pivots += 1
         fresh = pivots % nodes == 0
         if fresh:
-            _price_tree(own, rows, tree, stack, potential)
-    _write(tree, rows, p_own, q_own, stack, at_row, at_column, plan)
+            _price_tree(own, rows, tree, potential)
+    _write(tree, rows, p_own, q_own, at_row, at_column, plan)
     _price(cost, p, q, potential, at_row, at_column, f, g)
     return DONE, pivots
 
@@ -323,22 +328,10 @@ def _is_flat(mass):
     return mass.min() == mass.max()
 
 
-def _write(tree, rows, p, q, stack, at_row, at_column, plan):
+def _write(tree, rows, p, q, at_row, at_column, plan):
     """Writes the plan of the tree for the masses as they were given."""
-    parent, _, child, after, _ = tree
-    nodes = len(parent)
-    order = np.empty(nodes, np.int64)
-    stack[0], size, count = 0, 1, 0
-    while size > 0:
-        size -= 1
-        node = stack[size]
-        order[count] = node
-        count += 1
-        below = child[node]
-        while below >= 0:
-            stack[size] = below
-            size += 1
-            below = after[below]
+    parent, _, order, _ = tree
+    nodes = len(order)
     net = np.empty(nodes)
     for node in range(nodes):
         net[node] = p[node] if node < rows else -q[node - rows]
@@ -401,8 +394,6 @@ def _compiled():
         *assignment.PARTS,
         _grains,
         _begin,
-        _detach,
-        _attach,
         _plant,
         _price_tree,
         _enter,
