@@ -91,6 +91,8 @@ def measured(
 ) -> dict[str, Any]:
     """Returns what `measure` finds in a process of its own, or ``{"failed": why}``.
 
+    With it is ``"longer"``, the seconds after which it had not ended, if that is why.
+
     Args:
       make: ``package.module:function``.
       arguments: its arguments, plain data.
@@ -122,7 +124,7 @@ def measured(
             preexec_fn=narrow,
         )
     except subprocess.TimeoutExpired:
-        return {"failed": f"over {limit:.0f} s"}
+        return {"failed": f"over {limit:.0f} s", "longer": limit}
     if done.returncode:
         if "RESOURCE_EXHAUSTED" in done.stderr or "alloc" in done.stderr:
             return {"failed": "out of memory"}

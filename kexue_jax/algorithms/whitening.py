@@ -303,7 +303,7 @@ def _map(x, mean, kernel):
 
 
 def _map_in_blocks(x, mean, kernel):
-    """As `_map`, without an array of all deviations: what is centred is in the cache."""
+    """As `_map`, without an array of all deviations: those of a block are cached."""
     rows, size = len(x), min(len(x), BLOCK)
 
     def step(found, start):
@@ -317,9 +317,7 @@ def _map_in_blocks(x, mean, kernel):
 
 @jax.custom_jvp
 def _mapped(x, mean, kernel):
-    return jax.lax.platform_dependent(
-        x, mean, kernel, cpu=_map_in_blocks, default=_map
-    )
+    return jax.lax.platform_dependent(x, mean, kernel, cpu=_map_in_blocks, default=_map)
 
 
 @_mapped.defjvp

@@ -68,7 +68,9 @@ def _bures(cov_p, cov_q):
 
 @cache
 def _nodes(dtype):
-    r"""Shifts s and weights c: :math:`\sqrt x \approx a + b x + \sum_k c_k x/(x + s_k)`.
+    r"""Shifts s, weights c, and a and b: the root as a sum of simple fractions.
+
+    .. math:: \sqrt x \approx a + b x + \sum_k c_k x / (x + s_k)
 
     The trapezoidal rule for :math:`\sqrt x = \frac1\pi \int e^{u/2} x / (x + e^u) du`,
     whose error falls as fast as :math:`e^{-2 \pi^2 / h}`, good for x from eps to 1; a

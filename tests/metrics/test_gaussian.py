@@ -20,6 +20,7 @@ wasserstein2_barycentre = jax.jit(
 )
 wasserstein2_geodesic = jax.jit(gaussian_transport.wasserstein2_geodesic)
 wasserstein2_squared = jax.jit(gaussian_transport.wasserstein2_squared)
+by_traces = jax.jit(gaussian_transport._by_traces)
 renyi2 = jax.jit(partial(gaussian.gaussian_renyi, order=2.0))
 renyi3 = jax.jit(partial(gaussian.gaussian_renyi, order=0.3))
 DISTANCES = {
@@ -87,21 +88,24 @@ def test_singular_values_and_eigenvalues_give_the_same_roots(rank):
         np.testing.assert_allclose(other, want.sum(axis=-1), rtol=1e-6)
 
 
-@pytest.mark.parametrize("power", [0.5, 1.5, 4.0], ids=["near", "far", "steep"])
-@pytest.mark.parametrize("size", [2, 9, 40])
-def test_the_trace_errs_by_roundings_however_steep_the_spectrum(size, power):
+@pytest.mark.parametrize("size", [2, 40])
+def test_the_trace_errs_by_roundings_however_steep_the_spectrum(size):
     """Where eigenvalues are too small for it, singular values are taken."""
     draws = np.random.default_rng(size)
     turned = np.linalg.qr(draws.normal(size=(2, 5, size, size)))[0]
-    covs = turned * np.arange(1.0, size + 1.0) ** -power @ np.swapaxes(turned, -1, -2)
-    covs = (0.5 * (covs + np.swapaxes(covs, -1, -2))).astype(np.float32)
-    found = jax.jit(gaussian_transport._by_traces)(*covs)
-    with jax.enable_x64(True):
-        wide = gaussian_transport._by_singular_values(*covs.astype(np.float64))
-        exact = jax.jit(gaussian_transport._by_traces)(*covs.astype(np.float64))
-        np.testing.assert_allclose(exact, wide, rtol=1e-11)
-    trace = np.trace(covs.sum(0), axis1=-2, axis2=-1).max()
-    np.testing.assert_allclose(found, wide, rtol=0, atol=1e-6 * trace)
+    for power in (0.5, 1.5, 4.0):
+        spectrum = np.arange(1.0, size + 1.0) ** -power
+        covs = turned * spectrum @ np.swapaxes(turned, -1, -2)
+        covs = (0.5 * (covs + np.swapaxes(covs, -1, -2))).astype(np.float32)
+        found = by_traces(*covs)
+        with jax.enable_x64(True):
+            exact = by_traces(*covs.astype(np.float64))
+        factors = np.linalg.cholesky(covs.astype(np.float64))
+        both = np.swapaxes(factors[0], -1, -2) @ factors[1]
+        want = np.linalg.svd(both, compute_uv=False).sum(axis=-1)
+        np.testing.assert_allclose(exact, want, rtol=1e-11)
+        trace = np.trace(covs.sum(0), axis1=-2, axis2=-1).max()
+        np.testing.assert_allclose(found, want, rtol=0, atol=1e-6 * trace)
 
 
 def test_a_trace_is_not_taken_for_roots_of_what_rounding_made():
@@ -109,12 +113,13 @@ def test_a_trace_is_not_taken_for_roots_of_what_rounding_made():
     root = np.random.default_rng(0).normal(size=(2, 4, 8, 3)).astype(np.float32)
     covs = root @ np.swapaxes(root, -1, -2)
     want = np.linalg.svd(np.swapaxes(root[0], -1, -2) @ root[1], compute_uv=False)
-    found = jax.jit(gaussian_transport._by_traces)(*covs)
+    found = by_traces(*covs)
     np.testing.assert_allclose(found, want.sum(axis=-1), rtol=2e-6)
     even = np.broadcast_to(np.eye(8, dtype=np.float32), covs[0].shape)
-    top, _, over = jax.jit(gaussian_transport._traces_of_roots)(covs[0])
+    traces = jax.jit(gaussian_transport._traces_of_roots)
+    top, _, over = traces(covs[0])
     assert not (top * over <= gaussian_transport.LOSS * 8).any()
-    top, roots, over = jax.jit(gaussian_transport._traces_of_roots)(4.0 * even)
+    top, roots, over = traces(4.0 * even)
     np.testing.assert_allclose(top, 4.0, rtol=1e-6)
     np.testing.assert_allclose(roots, 16.0, rtol=1e-6)
     np.testing.assert_allclose(over, 4.0, rtol=2e-3)
