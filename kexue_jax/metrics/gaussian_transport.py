@@ -121,7 +121,7 @@ def _traces_of_roots(matrix):
     roots = below * size + above * jnp.sum(diagonal / scale, axis=-1) + roots
     over = jnp.matmul(size - trace, weights / shifts, precision=EXACT)
     scale = jnp.sqrt(scale[..., 0])
-    return top, scale * roots, over / scale
+    return top, jnp.where(top > 0.0, scale * roots, 0.0), over / scale
 
 
 def _inner(factor, covariance):
