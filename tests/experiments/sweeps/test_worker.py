@@ -245,7 +245,7 @@ AXES = {
 @pytest.mark.parametrize(
     ("sampler", "more"),
     [
-        ("RandomSampler", {}),
+        pytest.param("RandomSampler", {}, marks=pytest.mark.slow),
         ("TPESampler", {"multivariate": True, "group": True}),
         pytest.param("QMCSampler", {}, marks=pytest.mark.slow),
         pytest.param("CmaEsSampler", {}, marks=pytest.mark.slow),
