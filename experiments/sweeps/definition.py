@@ -176,6 +176,13 @@ class Sweep:
             if type(known.get(path)) not in (int, float):
                 hint = nearest(path, known)
                 raise ConfigError(f"{where}: config.{path} is no number{hint}")
+        config = self.load(self.experiment.variant).config
+        configs.override(config, {path: known[path] + 1 for path in self.together})
+        for path in self._following(config):
+            raise ConfigError(
+                f"{where}: config.{path} follows {' or '.join(self.together)}, and "
+                "runs side by side share it; in the config it must stand by itself"
+            )
         if self.together and "pruner" in self.data:
             raise ConfigError(f"{where}: runs side by side cannot be pruned one by one")
         if self.together and "space" in self.data and self.together != ("seed",):
@@ -187,9 +194,26 @@ class Sweep:
     def group(self, point: Point) -> str:
         """Returns what the runs that may be made side by side have in common."""
         experiment = self.resolve(point.named())[1]
-        for path in self.together:
-            configs.override(experiment.config, {path: _zero(experiment.config, path)})
-        return self._digest(experiment)
+        following = self._following(experiment.config)
+        rest = json.dumps(following, sort_keys=True, default=str)
+        return f"{self._digest(experiment)} {rest}"
+
+    def _following(self, config: Any) -> dict[str, Any]:
+        """Sets `together` to zeros; returns what changed with them, as it was.
+
+        Such as the seed of data that is the config's: lanes have the same data.
+        """
+        before = configs.flat(config)
+        configs.override(config, {path: _zero(config, path) for path in self.together})
+        after = configs.flat(config)
+        # Transforms are of each lane's own, unless lanes differ in their seeds alone.
+        own = ("optimizer.",) if set(self.together) - {"seed"} else ()
+        return {
+            path: value
+            for path, value in before.items()
+            if after[path] != value and path not in self.together
+            if not path.startswith(own)
+        }
 
     # Lists and grids
 

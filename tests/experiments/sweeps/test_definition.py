@@ -201,3 +201,13 @@ def test_values_with_names_may_be_whole_sections():
     axes = {"optimizer": {"choices": {"none": 3.0}}}
     with pytest.raises(ConfigError, match=r"optimizer"):
         space(axes)
+
+
+def test_what_follows_the_seed_elsewhere_is_not_shared_by_lanes():
+    """Their data would be that of the first seed, under the names of the others."""
+    spec = "configs/optim/optimizers_digits.py"
+    data = {"list": [{"seed": 0}, {"seed": 1}]}
+    with pytest.raises(ConfigError, match=r"task\.data\.seed follows seed"):
+        Sweep(spec, data | {"together": ["seed"]})
+    alone = Sweep(spec, data | {"together": ["optimizer.weight_decay"]})
+    assert len({alone.group(point) for point in alone.points()}) == 2
