@@ -151,8 +151,8 @@ def lanes_gain(spec: str) -> dict[str, Any]:
             float(np.median([x["seconds"] for x in found["together"]])), 2
         ),
         "ratio": round(float(np.median(ratios)), 3),
-        "first_row": apart[0][0]["step"],
-        "first_difference": difference(apart, together, 0),
+        "first_row": apart[0][1]["step"],  # of 0 are the scores before training
+        "first_difference": difference(apart, together, 1),
         "last_difference": difference(apart, together, -1),
     }
 
@@ -171,8 +171,8 @@ def page(found: dict[str, Any], about: dict[str, Any]) -> str:
     command again took {over["again_seconds"]} s (bar: 2 s)."""
     second = """Runs with different seeds, one after another and in the lanes of one
     program; each way in a process of its own, compilation included. Differences are the
-    largest of any score of any run, as a share of the score, in the first row that is
-    written and in the last: training makes what is rounded otherwise grow, most in
+    largest of any score of any run, as a share of the score, in the first row after
+    step 0 and in the last: training makes what is rounded otherwise grow, most in
     gradients and losses that have become small."""
     fill = lambda text: textwrap.fill(" ".join(text.split()), 88)  # noqa: E731
     lines = [

@@ -209,6 +209,9 @@ class Worker:
         left = [x for x in lanes if _ended(self.workdir / x.point.id) is None]
         if len(left) < 2:
             return
+        if len({self.sweep.group(x.point) for x in left}) > 1:
+            self.log("one by one: more of their configs follows what they differ in")
+            return
         try:
             folder, paths = self.workdir / left[0].point.id, self.sweep.together
             with self._log_of(folder) as log, stop.interruptible():

@@ -9,7 +9,7 @@ Cost:   nothing.
 
 from ml_collections import ConfigDict
 
-VARIANTS = ("plain", "shifted", "trained")
+VARIANTS = ("plain", "shifted", "trained", "follows")
 SWEEPS = {
     "grid": {
         "grid": {"variant": ("plain", "shifted"), "task.x": (-1.0, 0.0, 2.0)},
@@ -40,4 +40,8 @@ def get_config(variant="plain"):
     config = ConfigDict(dict(steps=0, task=task))
     if variant == "trained":
         config.optimizer = dict(make="optax:sgd", learning_rate=0.1)
+    if variant == "follows":  # as data whose seed is that of the run
+        config.seed = 0
+        with config.task.ignore_type():
+            config.task.shift = config.get_ref("seed")
     return config

@@ -209,5 +209,7 @@ def test_what_follows_the_seed_elsewhere_is_not_shared_by_lanes():
     data = {"list": [{"seed": 0}, {"seed": 1}]}
     with pytest.raises(ConfigError, match=r"task\.data\.seed follows seed"):
         Sweep(spec, data | {"together": ["seed"]})
-    alone = Sweep(spec, data | {"together": ["optimizer.weight_decay"]})
-    assert len({alone.group(point) for point in alone.points()}) == 2
+    for variant, groups in (("plain", 1), ("follows", 2)):
+        data = {"list": [{"variant": variant}], "seeds": [0, 1], "together": ["seed"]}
+        sweep = Sweep(SPEC, data)
+        assert len({sweep.group(point) for point in sweep.points()}) == groups

@@ -234,6 +234,22 @@ def test_the_seeds_of_a_trial_of_a_space_run_side_by_side(house):
     assert len(list(house.folder.glob("together/*/status.json"))) == 1
 
 
+@pytest.mark.parametrize(
+    "points",
+    [
+        {"list": [{"variant": "follows"}]},
+        {"space": {"variant": {"choices": ["follows"]}}, "trials": 1},
+    ],
+    ids=["list", "space"],
+)
+def test_where_only_a_variant_follows_the_seed_it_is_not_shared(house, points):
+    more = {"objective": VALUE, "seeds": [0, 1], "together": ["seed"]}
+    assert house.work(points | more)
+    found = [read_rows(path) for path in house.folder.glob("*/scores.jsonl")]
+    assert sorted(rows[-1]["x/value"] for rows in found) == [1.0, 2.0]
+    assert not list(house.folder.glob("together/*"))
+
+
 AXES = {
     "variant": {"choices": ["plain", "shifted"]},
     "task.x": {"low": -4.0, "high": 4.0},
