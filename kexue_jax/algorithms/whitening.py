@@ -293,13 +293,17 @@ def apply(whitening: Whitening, x: jax.Array) -> jax.Array:
         raise ValueError(f"x must be [..., {size}] as the whitening is, got {x.shape}")
     x = numerics.widened(x)
     kind = jnp.promote_types(x.dtype, whitening.kernel.dtype)
-    rows = x.astype(kind).reshape(math.prod(x.shape[:-1]), size)
-    found = _mapped(rows, whitening.mean.astype(kind), whitening.kernel.astype(kind))
-    return found.reshape(*x.shape[:-1], whitening.kernel.shape[1])
+    x = x.astype(kind)
+    mean, kernel = whitening.mean.astype(kind), whitening.kernel.astype(kind)
+    if any(axis is not None for axis in jax.typeof(x).sharding.spec):
+        return _map(x, mean, kernel)  # blocks would have to be of one device
+    rows = x.reshape(math.prod(x.shape[:-1]), size)
+    return _mapped(rows, mean, kernel).reshape(*x.shape[:-1], kernel.shape[1])
 
 
 def _map(x, mean, kernel):
-    return jnp.matmul(x - mean[None, :], kernel, precision=EXACT)
+    mean = jnp.expand_dims(mean, range(x.ndim - 1))
+    return jnp.matmul(x - mean, kernel, precision=EXACT)
 
 
 def _map_in_blocks(x, mean, kernel):

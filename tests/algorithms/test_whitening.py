@@ -4,6 +4,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.sharding import AxisType
+from jax.sharding import PartitionSpec as P
 from sklearn.decomposition import PCA
 
 from kexue_jax.algorithms import whitening
@@ -270,3 +272,15 @@ def test_rows_of_any_number_are_moved_in_blocks_and_so_are_their_slopes():
     want = wide @ kernel.T, -(wide @ kernel.T).sum(0), (x - mean).T @ wide
     for found, exact in zip(slopes, want, strict=True):
         np.testing.assert_allclose(found, exact, rtol=1e-4, atol=2e-3)
+
+
+def test_rows_that_are_split_over_devices_by_type_stay_where_they_are():
+    x = np.random.default_rng(0).normal(size=(8, 5, 3)).astype(np.float32)
+    fitted = fit(update(empty_moments(3), x), 2)
+    mesh = jax.make_mesh((8,), ("x",), axis_types=(AxisType.Explicit,))
+    with jax.set_mesh(mesh):
+        split = jax.device_put(x, P("x"))
+        found = jax.jit(whitening.apply)(fitted, split)
+        assert jax.typeof(found).sharding.spec == P("x", None, None)
+    want = (x - np.asarray(fitted.mean)) @ np.asarray(fitted.kernel)
+    np.testing.assert_allclose(found, want, atol=1e-5)
