@@ -17,7 +17,7 @@ Functions share their arguments:
 All is computed in float32, or wider if `emissions` are. Values and gradients are
 finite, but for the score -inf of what is forbidden, which has zero gradients.
 
-Source: https://kexue.fm/archives/5542 and https://kexue.fm/archives/7196
+Source: https://kexue.fm/archives/7196
 """
 
 from typing import Literal, NamedTuple
