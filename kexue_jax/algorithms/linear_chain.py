@@ -26,6 +26,7 @@ import jax
 import jax.numpy as jnp
 
 from kexue_jax import numerics
+from kexue_jax.algorithms.log_sums import logsumexp
 
 
 class Marginals(NamedTuple):
@@ -58,23 +59,6 @@ class _Chain(NamedTuple):
     last: jax.Array
 
 
-@jax.custom_jvp
-def _logsumexp(scores):
-    """Over the last axis; -inf with zero gradients where all are -inf."""
-    top = jnp.max(scores, axis=-1)
-    safe = jnp.where(top > -jnp.inf, top, 0.0)
-    total = jnp.sum(jnp.exp(scores - safe[..., None]), axis=-1)
-    empty = total == 0.0
-    return jnp.where(empty, -jnp.inf, jnp.log(jnp.where(empty, 1.0, total)) + safe)
-
-
-@_logsumexp.defjvp
-def _logsumexp_jvp(primals, tangents):
-    (scores,), (change,) = primals, tangents
-    weights = numerics.masked_softmax(scores)
-    return _logsumexp(scores), jnp.sum(weights * change, axis=-1)
-
-
 def _chain(emissions, transitions, kept, first, last):
     tags = emissions.shape[-1]
     ends = [end for end in (first, last) if end is not None]
@@ -97,7 +81,7 @@ def _chain(emissions, transitions, kept, first, last):
     first, last = (
         nothing if end is None else end.astype(emissions.dtype) for end in (first, last)
     )
-    starts = kept & (jnp.cumsum(kept, axis=1) == 1)
+    starts = kept & (place_before(kept) < 0)
     transitions = transitions.astype(emissions.dtype)
     return _Chain(emissions, transitions, kept, starts, first, last)
 
@@ -112,7 +96,7 @@ def _forward(chain):
 
     def advance(before, place):
         scores, kept, starts = place
-        moved = _logsumexp(before[:, None, :] + into)
+        moved = logsumexp(before[:, None, :] + into)
         moved = jnp.where(starts[:, None], chain.first[None], moved)
         after = jnp.where(kept[:, None], moved + scores, before)
         return after, after
@@ -127,7 +111,7 @@ def _product(left, right):
 
     @jax.checkpoint
     def row(scores):
-        return _logsumexp(scores[..., None, :] + jnp.swapaxes(right, -1, -2))
+        return logsumexp(scores[..., None, :] + jnp.swapaxes(right, -1, -2))
 
     rows = jax.lax.map(row, jnp.moveaxis(left, -2, 0))
     return jnp.moveaxis(rows, 0, -2)
@@ -149,15 +133,18 @@ def _associative(chain):
 def _final(chain, ends):
     """From log-sums ``[B, C]`` to the whole: 0 where no place is kept."""
     some = jnp.any(chain.kept, axis=1)
-    return jnp.where(some, _logsumexp(ends + chain.last[None]), 0.0)
+    return jnp.where(some, logsumexp(ends + chain.last[None]), 0.0)
 
 
-def _tag_before(tags, kept):
-    """The tag ``[B, T]`` of the kept place before each; of the first ones, any."""
-    places = jnp.where(kept, jnp.arange(kept.shape[1])[None], 0)
+def place_before(kept: jax.Array) -> jax.Array:
+    """Returns the last kept place before each: ``[B, T]`` int32, -1 where is none.
+
+    >>> place_before(jnp.array([[True, False, True, False]])).tolist()
+    [[-1, 0, 0, 2]]
+    """
+    places = jnp.where(kept, jnp.arange(kept.shape[1])[None], -1)
     latest = jax.lax.cummax(places, axis=1)
-    before = jnp.pad(latest[:, :-1], ((0, 0), (1, 0)))
-    return jnp.take_along_axis(tags, before, axis=1)
+    return jnp.pad(latest[:, :-1], ((0, 0), (1, 0)), constant_values=-1)
 
 
 def _check_tags(tags, kept):
@@ -197,7 +184,7 @@ def sequence_scores(
     chain = _chain(emissions, transitions, kept, first, last)
     _check_tags(tags, kept)
     tags = jnp.where(kept, tags, 0)
-    before = _tag_before(tags, kept)
+    before = jnp.take_along_axis(tags, jnp.maximum(place_before(kept), 0), axis=1)
     at = jnp.take_along_axis(chain.emissions, tags[..., None], axis=-1)[..., 0]
     moves = jnp.where(chain.starts, chain.first[tags], chain.transitions[before, tags])
     score = jnp.sum(jnp.where(kept, at + moves, 0.0), axis=1)
@@ -268,8 +255,7 @@ def log_likelihood(
     total = log_partition(
         emissions, transitions, kept, **ends, implementation=implementation
     )
-    possible = score > -jnp.inf
-    return jnp.where(possible, score, -jnp.inf) - jnp.where(possible, total, 0.0)
+    return jnp.where(score == -jnp.inf, -jnp.inf, score - total)
 
 
 def marginals(
@@ -294,7 +280,7 @@ def marginals(
         scores, kept, starts = place
         through = chain.transitions[None] + (scores + after)[:, None, :]
         passed = (kept & ~starts)[:, None]
-        before = jnp.where(passed, _logsumexp(through), after)
+        before = jnp.where(passed, logsumexp(through), after)
         return before, after
 
     places = map(_by_time, (chain.emissions, chain.kept, chain.starts))
