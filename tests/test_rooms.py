@@ -16,7 +16,6 @@ OTHERS = {
     "attention": {"jax", "numpy", "kexue_jax.numerics", "kexue_jax.kernels"},
     "data": {"numpy", "grain", "pooch", "tokenizers", "sklearn", "PIL"},
     "scores": {"jax", "numpy", "sacrebleu", "rouge_score"},
-    "pretrained": {"numpy", "safetensors"},
     "train": {
         "jax",
         "numpy",
@@ -53,6 +52,12 @@ OTHERS["optim"] = {"jax", "numpy", "optax"} | {
 }
 OTHERS["nn"] = {"jax", "flax"} | {
     f"kexue_jax.{room}" for room in ("numerics", "attention", "position", "algorithms")
+}
+OTHERS["pretrained"] = {"jax", "numpy", "flax", "ml_dtypes"} | {
+    "safetensors",
+    "google_crc32c",
+    "kexue_jax.algorithms",
+    "kexue_jax.nn",
 }
 BEHIND_TASKS = "numerics attention position metrics losses algorithms kernels nn scores"
 OTHERS["tasks"] = {"jax", "numpy", "optax", "kexue_jax.exhibits"}
