@@ -40,6 +40,7 @@ OTHERS = {
         "yaml",
         "kexue_jax.build",
         "kexue_jax.exhibits",
+        "kexue_jax.pretrained",
         "kexue_jax.train",
     },
     "configs": {"ml_collections"},
