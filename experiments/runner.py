@@ -405,7 +405,9 @@ def _start_of(
     config = experiment.config
     if config.init_from is None:
         if config.init_partial is not None:
-            raise ConfigError("config.init_partial is of config.init_from, which is None")
+            raise ConfigError(
+                "config.init_partial is of config.init_from, which is None"
+            )
         return None
     from kexue_jax.pretrained import WeightsError
 

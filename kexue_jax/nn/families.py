@@ -153,9 +153,7 @@ def albert(
     )
 
 
-def nezha(
-    vocabulary: int, *, clip: int = 64, rngs: nnx.Rngs, **sizes: Any
-) -> Backbone:
+def nezha(vocabulary: int, *, clip: int = 64, rngs: nnx.Rngs, **sizes: Any) -> Backbone:
     """Returns NEZHA: `bert` whose places are sinusoids of distances up to `clip`.
 
     Source: Wei et al., https://arxiv.org/abs/1909.00204

@@ -60,15 +60,13 @@ class VocabularyHead(nnx.Module):
         self.norm = None if norm is None else norm(size, rngs=rngs)
         self.bias = nnx.Param(jnp.zeros((vocabulary,))) if use_bias else None
         self.output = (
-            None
-            if tied
-            else nnx.Param(kernel_init(rngs.params(), (vocabulary, size)))
+            None if tied else nnx.Param(kernel_init(rngs.params(), (vocabulary, size)))
         )
 
     def __call__(
         self, states: jax.Array, *, table: jax.Array, rng: jax.Array | None = None
     ) -> jax.Array:
-        """Returns ``[..., V]`` float32 of states ``[..., D]``; `table` is ``[V, E]``."""
+        """Returns float32 ``[..., V]`` of states ``[..., D]`` and table ``[V, E]``."""
         del rng  # nothing is dropped here
         if self.transform is not None:
             states = self.transform(states)
@@ -157,7 +155,7 @@ class Headed(nnx.Module):
         rngs: nnx.Rngs,
     ):
         """Makes both: ``backbone(rngs=rngs)`` and ``head(D, rngs=rngs)``."""
-        self.backbone = backbone(rngs=rngs)
+        self.backbone: Any = backbone(rngs=rngs)
         self.head = head(self.backbone.features, rngs=rngs)
 
     def __call__(

@@ -124,7 +124,9 @@ def _nezha(settings):
 
 
 def _roformer(settings):
-    second = settings.get("norm_type") == "rms_norm" or settings.get("use_bias") is False
+    second = (
+        settings.get("norm_type") == "rms_norm" or settings.get("use_bias") is False
+    )
     usual = "relu" if second else "gelu"
     sizes = _encoder_sizes(settings, activation=usual)
     sizes = _narrow(settings, sizes, sizes["features"])

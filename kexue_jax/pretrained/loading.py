@@ -246,7 +246,7 @@ def _with_own_scores(built: Architecture, arrays: Mapping[str, np.ndarray]):
     if built.family != "t5":
         return built
     shared, own = arrays.get("shared.weight"), arrays.get("lm_head.weight")
-    tied = own is None or np.array_equal(shared, own)
+    tied = own is None or (shared is not None and np.array_equal(shared, own))
     return built._replace(sizes={**built.sizes, "tied": tied})
 
 

@@ -80,9 +80,7 @@ def _head(family, head, classes, sizes):
         common = dict(vocabulary=sizes["vocabulary"], size=sizes.get("embedding_size"))
         if family in ("gpt", "gpt2", "roformer_v2"):
             return partial(VocabularyHead, use_bias=False, **common)
-        norm = partial(
-            nnx.LayerNorm, epsilon=sizes["epsilon"], use_fast_variance=False
-        )
+        norm = partial(nnx.LayerNorm, epsilon=sizes["epsilon"], use_fast_variance=False)
         return partial(VocabularyHead, activation=activation, norm=norm, **common)
     count = {"pooler": None, "classes": classes, "next_sentence": 2}[head]
     first = jnp.tanh

@@ -10,7 +10,7 @@ import numpy as np
 from kexue_jax.pretrained.families import HEADS
 from kexue_jax.pretrained.files import WeightsError
 from kexue_jax.pretrained.filling import Report, fill, paths
-from kexue_jax.pretrained.loading import SETTINGS, Pretrained, load_pretrained
+from kexue_jax.pretrained.loading import SETTINGS, Pretrained
 from kexue_jax.pretrained.models import names_of
 
 
@@ -102,7 +102,9 @@ def _filled(body, files, names, partial):
     if not partial:
         return fill(body, files.arrays, names)
     # Leaves that stay as they are drawn need some value, which is not looked at.
-    values = _mapped(body, lambda leaf: np.broadcast_to(np.zeros((), leaf.dtype), leaf.shape))
+    values = _mapped(
+        body, lambda leaf: np.broadcast_to(np.zeros((), leaf.dtype), leaf.shape)
+    )
     return fill(values, files.arrays, names, partial=True)
 
 
@@ -155,5 +157,7 @@ def started_from_arrays(
 def is_pretrained(path: str | os.PathLike) -> bool:
     """Returns whether a path looks like a folder of a pretrained model."""
     folder = pathlib.Path(path)
-    weights = [w for end in ("safetensors", "bin", "index") for w in folder.glob(f"*.{end}")]
+    weights = [
+        w for end in ("safetensors", "bin", "index") for w in folder.glob(f"*.{end}")
+    ]
     return bool(weights) and any((folder / name).is_file() for name in SETTINGS)

@@ -67,33 +67,37 @@ class _Dict(collections.OrderedDict):
         del state  # versions of modules
 
 
-class _Rebuild:
-    """Stands for the function of torch that makes a tensor."""
+class _Function:
+    """Stands for a function of torch, and cannot be changed by the file."""
 
-    __slots__ = ()
+    __slots__ = ("call",)
 
-    def __call__(self, storage, offset, shape, strides, *rest):
-        del rest  # whether it has a gradient, and hooks
-        if not isinstance(storage, _Storage):
-            raise pickle.UnpicklingError("a tensor is of no storage")
-        return _Tensor(storage, offset, tuple(shape), tuple(strides))
+    def __init__(self, call):
+        self.call = call
+
+    def __call__(self, *arguments):
+        return self.call(*arguments)
 
     def __setstate__(self, state):
         raise pickle.UnpicklingError("a function has a state")
 
 
-class _Parameter(_Rebuild):
-    __slots__ = ()
+def _rebuilt(storage, offset, shape, strides, *rest):
+    del rest  # whether it has a gradient, and hooks
+    if not isinstance(storage, _Storage):
+        raise pickle.UnpicklingError("a tensor is of no storage")
+    return _Tensor(storage, offset, tuple(shape), tuple(strides))
 
-    def __call__(self, tensor, *rest):
-        del rest  # as above
-        return tensor
+
+def _parameter(tensor, *rest):
+    del rest  # as above
+    return tensor
 
 
 _KNOWN = {
     ("collections", "OrderedDict"): _Dict,
-    ("torch._utils", "_rebuild_tensor_v2"): _Rebuild(),
-    ("torch._utils", "_rebuild_parameter"): _Parameter(),
+    ("torch._utils", "_rebuild_tensor_v2"): _Function(_rebuilt),
+    ("torch._utils", "_rebuild_parameter"): _Function(_parameter),
     **{("torch", name): name for name in _DTYPES},
 }
 
@@ -114,7 +118,9 @@ class _Unpickler(pickle.Unpickler):
         if kind != "storage" or name not in _DTYPES or any(view):
             raise pickle.UnpicklingError(f"unknown storage {name!r:.40}")
         if not isinstance(key, str) or type(count) is not int or count < 0:
-            raise pickle.UnpicklingError(f"storage {key!r:.40} of {count!r:.40} numbers")
+            raise pickle.UnpicklingError(
+                f"storage {key!r:.40} of {count!r:.40} numbers"
+            )
         return _Storage(key, np.dtype(_DTYPES[name]), count)
 
 

@@ -25,9 +25,7 @@ def shaken(params, seed=0):
 
 @pytest.fixture(scope="module")
 def model():
-    make = partial(
-        families.bert, **SIZES, length=9, deviation=0.4, dropout_rate=0.3
-    )
+    make = partial(families.bert, **SIZES, length=9, deviation=0.4, dropout_rate=0.3)
     init, apply = functional(make)
     params, extras = jax.jit(init)(jax.random.key(1))
     assert not extras
@@ -108,7 +106,9 @@ def test_dropout_needs_a_key_and_acts_in_training_alone(model):
         layers(params, {}, tokens, train=True)
     plain, _ = layers(params, {}, tokens, kept=kept)
     still, _ = layers(params, {}, tokens, kept=kept, rng=jax.random.key(0))
-    trained, _ = layers(params, {}, tokens, kept=kept, train=True, rng=jax.random.key(0))
+    trained, _ = layers(
+        params, {}, tokens, kept=kept, train=True, rng=jax.random.key(0)
+    )
     np.testing.assert_array_equal(plain[-1], still[-1])
     assert not np.allclose(plain[-1], trained[-1])
 
@@ -169,9 +169,7 @@ def test_steps_give_what_the_whole_call_gives(name):
     for part in (tokens[:, :3], tokens[:, 3:4], tokens[:, 4:]):
         (states, cache), _ = step(params, {}, part, cache)
         found.append(states)
-    np.testing.assert_allclose(
-        np.concatenate(found, 1), whole, rtol=1e-5, atol=1e-5
-    )
+    np.testing.assert_allclose(np.concatenate(found, 1), whole, rtol=1e-5, atol=1e-5)
 
 
 def test_t5_steps_give_what_the_whole_call_gives_and_share_their_buckets():
@@ -193,9 +191,7 @@ def test_t5_steps_give_what_the_whole_call_gives_and_share_their_buckets():
     for part in (tokens[:, :3], tokens[:, 3:]):
         (scores, cache), _ = step(params, {}, part, cache)
         found.append(scores)
-    np.testing.assert_allclose(
-        np.concatenate(found, 1), whole, rtol=1e-5, atol=1e-5
-    )
+    np.testing.assert_allclose(np.concatenate(found, 1), whole, rtol=1e-5, atol=1e-5)
 
 
 def test_unilm_is_any_family_with_its_mask():

@@ -120,7 +120,9 @@ def test_names_of_tensorflow_lead_to_the_same_arrays(shapes):
     ):
         assert f"bert/{name}" in arrays
     kernel = params["head"]["scores"]["kernel"]
-    np.testing.assert_array_equal(arrays["cls/seq_relationship/output_weights"], kernel.T)
+    np.testing.assert_array_equal(
+        arrays["cls/seq_relationship/output_weights"], kernel.T
+    )
     arrays["cls/predictions/output_bias"] = arrays["global_step"] = np.zeros(())
     arrays["bert/pooler/dense/bias/adam_m"] = np.zeros(12)
     back, report = fill(params, arrays, names)
