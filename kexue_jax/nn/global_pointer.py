@@ -1,4 +1,4 @@
-"""Heads that score every span of a text for every type: GlobalPointer and its lean form."""
+"""Heads that score every span for every type: GlobalPointer and its lean form."""
 
 from collections.abc import Callable
 from typing import Any
@@ -24,7 +24,8 @@ class _Pointer(nnx.Module):
             raise ValueError(f"types must be at least 1, got {types}")
         self.features, self.types, self.upper = features, types, upper
         self.head_size = head_size
-        self.position = built(position, heads=types, head_size=head_size, rngs=rngs)
+        heads = 1 if isinstance(self, EfficientGlobalPointer) else types
+        self.position = built(position, heads=heads, head_size=head_size, rngs=rngs)
 
     def _turned(self, states):
         """Turns ``[B, T, N, H]`` by positions."""
@@ -163,7 +164,7 @@ class EfficientGlobalPointer(_Pointer):
     def queries_keys_and_terms(
         self, states: jax.Array
     ) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
-        """Returns two arrays ``[B, T, H]`` and two ``[B, T, C]``, of starts and ends."""
+        """Returns ``[B, T, H]``, twice, and ``[B, T, C]``: of starts and of ends."""
         pairs = self.projection(states)
         terms = 0.5 * self.terms(pairs)
         pairs = jnp.stack([pairs[..., 0::2], pairs[..., 1::2]], axis=2)
