@@ -5,6 +5,7 @@ its scores once and nothing of a changing size is compiled.
 """
 
 import bisect
+import itertools
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
@@ -44,13 +45,7 @@ def decode_spans(scores: np.ndarray, *, threshold: float = 0.0) -> list[Span]:
     scores = np.asarray(scores)
     if scores.ndim != 3:
         raise ValueError(f"scores must be [C, T, S], got {scores.shape}")
-    flat = scores.reshape(-1)
-    found = np.flatnonzero(
-        flat > threshold
-    )  # many times as fast as np.nonzero of 3 axes
-    places = np.unravel_index(found, scores.shape)
-    columns = (*places, flat[found])
-    return [Span(*own) for own in zip(*(c.tolist() for c in columns), strict=True)]
+    return decode_batch(scores[None], threshold=threshold)[0]
 
 
 def decode_batch(scores: np.ndarray, *, threshold: float = 0.0) -> list[list[Span]]:
@@ -62,7 +57,13 @@ def decode_batch(scores: np.ndarray, *, threshold: float = 0.0) -> list[list[Spa
     scores = np.asarray(scores)
     if scores.ndim != 4:
         raise ValueError(f"scores must be [B, C, T, S], got {scores.shape}")
-    return [decode_spans(own, threshold=threshold) for own in scores]
+    flat = scores.reshape(-1)
+    found = np.flatnonzero(flat > threshold)  # many times as fast as over four axes
+    text, *places = np.unravel_index(found, scores.shape)
+    columns = [column.tolist() for column in (*places, flat[found])]
+    spans = [Span(*own) for own in zip(*columns, strict=True)]
+    cuts = np.searchsorted(text, np.arange(len(scores) + 1)).tolist()
+    return [spans[begin:end] for begin, end in itertools.pairwise(cuts)]
 
 
 def without_overlaps(spans: Iterable[Span]) -> list[Span]:
