@@ -60,8 +60,7 @@ def decode_batch(scores: np.ndarray, *, threshold: float = 0.0) -> list[list[Spa
     flat = scores.reshape(-1)
     found = np.flatnonzero(flat > threshold)  # many times as fast as over four axes
     text, *places = np.unravel_index(found, scores.shape)
-    columns = [column.tolist() for column in (*places, flat[found])]
-    spans = [Span(*own) for own in zip(*columns, strict=True)]
+    spans = list(map(Span, *(own.tolist() for own in (*places, flat[found]))))
     cuts = np.searchsorted(text, np.arange(len(scores) + 1)).tolist()
     return [spans[begin:end] for begin, end in itertools.pairwise(cuts)]
 
