@@ -1,6 +1,7 @@
 """From predictions and targets to a scalar, or from a loss to a loss."""
 
 from kexue_jax.losses.adversarial import adversarial, free_adversarial, uphill_change
+from kexue_jax.losses.answer_spans import power_binary_cross_entropy, span_pointer_loss
 from kexue_jax.losses.cosent import cosent, cosent_dense
 from kexue_jax.losses.flooding import flooded, flooding
 from kexue_jax.losses.gradient_penalty import gradient_penalty, input_gradient_penalty
@@ -56,10 +57,12 @@ __all__ = [
     "output_gradient_penalty",
     "pair_classification_loss",
     "pair_features",
+    "power_binary_cross_entropy",
     "score_function_loss",
     "sharpness_aware",
     "soft_multilabel_cross_entropy",
     "softmax_score_norms",
+    "span_pointer_loss",
     "sparse_multilabel_cross_entropy",
     "squared_cosine_loss",
     "symmetric_multilabel_divergence",
