@@ -5,6 +5,8 @@ so that rare right classes need no weights. Rows are those of the last axis; mea
 rows are the caller's.
 """
 
+import math
+
 import jax
 import jax.numpy as jnp
 
@@ -186,9 +188,10 @@ def sparse_multilabel_cross_entropy(
         scores, positives, axis=-1, mode="fill", fill_value=-jnp.inf
     )
     missed = jnp.where(first & (own > -jnp.inf), -own, -jnp.inf)
-    rest = jnp.put_along_axis(
-        scores, positives, -jnp.inf, axis=-1, inplace=False, mode="drop"
-    )
+    count = math.prod(scores.shape[:-1])
+    flat = (x.reshape(count, x.shape[-1]) for x in (scores, positives))
+    rest = jax.vmap(lambda row, own: row.at[own].set(-jnp.inf, mode="drop"))(*flat)
+    rest = rest.reshape(scores.shape)
     return log_one_plus_sum_exp(missed) + log_one_plus_sum_exp(rest)
 
 

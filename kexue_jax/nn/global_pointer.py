@@ -12,6 +12,7 @@ from kexue_jax.algorithms.global_pointer import (
     kept_spans,
     span_scores,
 )
+from kexue_jax.algorithms.span_loss import efficient_span_loss, span_loss
 from kexue_jax.nn.attention import built
 from kexue_jax.position.rotary import rotary
 
@@ -120,6 +121,23 @@ class GlobalPointer(_Pointer):
         kept = self._kept(states, kept)
         return self._hidden(span_scores(*self.queries_and_keys(states)), kept)
 
+    def loss(
+        self, states: jax.Array, kept: jax.Array | None, positives: jax.Array
+    ) -> jax.Array:
+        """Returns the multi-label loss ``[B, C]`` float32, never holding all scores.
+
+        Args:
+          states, kept: of the call.
+          positives: ``[B, C, K, 2]`` integers, starts and ends of gold spans, both
+            included, and -1 where there is none.
+
+        Raises:
+          ValueError: if the shapes disagree, or a dtype is another.
+        """
+        kept = self._kept(states, kept)
+        pairs = self.queries_and_keys(states)
+        return span_loss(*pairs, positives, kept, upper=self.upper)
+
 
 class EfficientGlobalPointer(_Pointer):
     """One query and one key at each token, and terms that tell the types.
@@ -176,3 +194,11 @@ class EfficientGlobalPointer(_Pointer):
         kept = self._kept(states, kept)
         scores = efficient_span_scores(*self.queries_keys_and_terms(states))
         return self._hidden(scores, kept)
+
+    def loss(
+        self, states: jax.Array, kept: jax.Array | None, positives: jax.Array
+    ) -> jax.Array:
+        """Returns the multi-label loss ``[B, C]``, as `GlobalPointer.loss` does."""
+        kept = self._kept(states, kept)
+        parts = self.queries_keys_and_terms(states)
+        return efficient_span_loss(*parts, positives, kept, upper=self.upper)

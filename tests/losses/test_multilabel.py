@@ -192,6 +192,14 @@ def test_what_is_hidden_is_not_read_and_rows_of_it_are_zero():
             assert not slope[~kept].any()
 
 
+def test_rows_without_right_classes_may_come_without_numbers():
+    scores, _, _ = rows()
+    nothing = np.zeros((4, 0), np.int32)
+    with jax.enable_x64(True):
+        found = SPARSE(scores, nothing)
+    np.testing.assert_allclose(found, np.log1p(np.exp(scores).sum(axis=1)), rtol=1e-12)
+
+
 def test_a_score_of_minus_infinity_hides_right_and_wrong_alike():
     scores, labels, kept = rows()
     other = np.where(kept, scores, -np.inf).astype(np.float32)

@@ -1,8 +1,12 @@
+from functools import partial
+
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
 
+from kexue_jax.losses.multilabel import sparse_multilabel_cross_entropy
 from kexue_jax.nn.functional import functional
 from kexue_jax.nn.global_pointer import EfficientGlobalPointer, GlobalPointer
 
@@ -119,12 +123,30 @@ def test_three_efficient_heads_of_a_relation_model_are_as_small_as_the_post_says
     assert size(2) + 2 * size(49) == 321_096
 
 
+@pytest.mark.parametrize("upper", [True, False])
 @pytest.mark.parametrize("head", HEADS)
-def test_a_head_leaves_through_the_door(head):
-    init, apply = functional(lambda *, rngs: head(4, types=2, head_size=2, rngs=rngs))
+def test_the_loss_and_its_gradients_are_those_of_the_scores(head, upper):
+    init, apply = functional(
+        lambda *, rngs: head(4, types=2, head_size=2, upper=upper, rngs=rngs)
+    )
     params, extras = init(jax.random.key(0))
-    scores, _ = jax.jit(apply)(params, extras, states(1, 3, 4))
-    assert scores.shape == (1, 2, 3, 3)
+    inputs, kept = states(2, 5, 4), np.arange(5) < np.array([[5], [3]])
+    positives = np.array([[[[0, 2]], [[1, 1]]], [[[-1, -1]], [[2, 2]]]], np.int32)
+    flat = np.where(positives[..., 0] < 0, -1, positives @ np.array([5, 1]))
+
+    def fused(params):
+        return apply(params, extras, inputs, kept, positives, method="loss")[0]
+
+    def plain(params):
+        scores, _ = apply(params, extras, inputs, kept)
+        return sparse_multilabel_cross_entropy(scores.reshape(2, 2, 25), flat)
+
+    def sloped(loss):
+        value, pull = jax.vjp(loss, params)
+        return value, pull(jnp.arange(1.0, 5.0).reshape(2, 2))
+
+    found, want = jax.jit(lambda: (sloped(fused), sloped(plain)))()
+    jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-5), found, want)
 
 
 def test_what_does_not_fit_is_refused():
