@@ -80,6 +80,7 @@ def defaults() -> ConfigDict:
     config.wrap = {"order": ()}
     config.writers = {"tensorboard": {"bind": "kexue_jax.train.writers:TensorBoard"}}
     config.optimizer = {"make": "optax:identity"}
+    config.init_from, config.init_partial = placeholder(str), placeholder(bool)
     return config
 
 
@@ -231,8 +232,15 @@ def flat(config: Any, prefix: str = "") -> dict[str, Any]:
 
 
 def plain(config: ConfigDict) -> dict[str, Any]:
-    """Returns a config as nested dicts that JSON can hold."""
-    return json.loads(json.dumps(config.to_dict()))
+    """Returns a config as nested dicts that JSON can hold.
+
+    What a run does not begin from is left out, as in runs of before there was such.
+    """
+    data = json.loads(json.dumps(config.to_dict()))
+    for name in ("init_from", "init_partial"):
+        if data.get(name) is None:
+            data.pop(name, None)
+    return data
 
 
 def config_changes(

@@ -77,6 +77,7 @@ def _make_objects(experiment: Experiment) -> Objects:
     if lacking:
         raise ConfigError(f"the config lacks {', '.join(lacking)}")
     own = {*names, "mesh", "wrap", "writers", "optimizer", "task"}
+    own |= {"init_from", "init_partial"}
     for name in sorted(set(config) - own):
         raise ConfigError(f"config.{name} is no field of the loop{nearest(name, own)}")
     options = Options(**{name: config[name] for name in names})

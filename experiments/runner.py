@@ -29,6 +29,7 @@ from experiments.configs import (
     plain,
 )
 from experiments.objects import Objects, make_objects
+from experiments.provenance import names_in
 from kexue_jax.build import BuildError, build
 from kexue_jax.train import report
 from kexue_jax.train.checkpoint import (
@@ -316,11 +317,14 @@ def _run(
             layout=objects.layout,
             wrap=objects.wrap,
             watchers=watchers,
+            start=_start_of(experiment, log),
             allow_data_change=allow_data_change,
         )
-    except CheckpointError:  # the directory stays a run of the config that it was
+    except (CheckpointError, ConfigError):  # the directory stays what it was
         if chief and before is not None:
             write_atomically(stored, before)
+        elif chief:
+            stored.unlink(missing_ok=True)
         raise
     if chief and outcome.status == "halted":
         _count_halt(workdir, outcome, objects.options.max_skips)
@@ -392,6 +396,51 @@ def recorded_verdict(experiment: Experiment) -> Any:
         return None
     found = json.loads(path.read_text("utf-8"))
     return report.Verdict(found["verdict"], found["summary"], found.get("parts", {}))
+
+
+def _start_of(
+    experiment: Experiment, log: Callable[[str], None]
+) -> Callable[[Any], Mapping[str, np.ndarray]] | None:
+    """What takes parameters from the files or the run that ``init_from`` names."""
+    config = experiment.config
+    if config.init_from is None:
+        if config.init_partial is not None:
+            raise ConfigError(
+                "config.init_partial is of config.init_from, which is None"
+            )
+        return None
+    from kexue_jax.pretrained import WeightsError
+
+    path, partial = Path(config.init_from), bool(config.init_partial)
+    # The other run may name what this one names, if this one is not from elsewhere.
+    named = names_in(plain(config)) if experiment.trusted else ()
+    trust = sorted({name.partition(":")[0].partition(".")[0] for name in named})
+
+    def start(shapes):
+        try:
+            found = _found(shapes, path, partial=partial, trust=trust)
+        except (OSError, ValueError) as error:
+            fits = not isinstance(error, WeightsError) or partial
+            hint = "" if fits else "\nconfig.init_partial=True takes what there is."
+            raise ConfigError(f"config.init_from = {path}: {error}{hint}") from error
+        log(f"beginning with the parameters of {path}: {found.text}")
+        return found.leaves
+
+    return start
+
+
+def _found(shapes: Any, path: Path, *, partial: bool, trust: Sequence[str]) -> Any:
+    from kexue_jax.pretrained import load_pretrained, starting
+
+    if starting.is_pretrained(path):
+        return starting.started(shapes, load_pretrained(path=path), partial=partial)
+    if not (path / "config.json").is_file():
+        raise FileNotFoundError(
+            "there is neither a run nor a pretrained model, which has a config.json "
+            "and weights"
+        )
+    params = load(path, trust=trust).params
+    return starting.started_from_arrays(shapes, params, partial=partial)
 
 
 # A finished run, for people and other programs

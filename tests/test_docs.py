@@ -179,7 +179,7 @@ def test_every_exit_code_and_field_that_the_pages_name_is_that_of_the_code():
     assert named == ours | {command_line.EXIT_CONFIG, EXIT_HANG}
     free = re.search(r"^\| (`mesh`.*?) \|", text, re.M)
     assert set(re.findall(r"`(\w+)`", free[1])) == set(configs.FREE)
-    fields = set(Options.__dataclass_fields__) | {"mesh", "writers"}
+    fields = set(Options.__dataclass_fields__) | set(configs.defaults())
     table = (ROOT / "docs" / "own_experiment.md").read_text("utf-8")
     rows = re.search(r"\| entry \| effect \|\n(.*?)\n\n", table, re.S)
     first = "".join(row.split("|")[1] for row in rows[1].split("\n"))

@@ -24,7 +24,6 @@ OTHERS = {
         "kexue_jax.algorithms.tagging",  # of the host, without jax
     },
     "scores": {"jax", "numpy", "sacrebleu", "rouge_score"},
-    "pretrained": {"numpy", "safetensors"},
     "train": {
         "jax",
         "numpy",
@@ -49,6 +48,7 @@ OTHERS = {
         "yaml",
         "kexue_jax.build",
         "kexue_jax.exhibits",
+        "kexue_jax.pretrained",
         "kexue_jax.train",
     },
     "configs": {"ml_collections"},
@@ -61,6 +61,12 @@ OTHERS["optim"] = {"jax", "numpy", "optax"} | {
 }
 OTHERS["nn"] = {"jax", "flax"} | {
     f"kexue_jax.{room}" for room in ("numerics", "attention", "position", "algorithms")
+}
+OTHERS["pretrained"] = {"jax", "numpy", "flax", "ml_dtypes"} | {
+    "safetensors",
+    "google_crc32c",
+    "kexue_jax.algorithms",
+    "kexue_jax.nn",
 }
 BEHIND_TASKS = "numerics attention position metrics losses algorithms kernels nn scores"
 OTHERS["tasks"] = {"jax", "numpy", "optax", "kexue_jax.exhibits"}

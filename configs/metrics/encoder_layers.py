@@ -36,11 +36,11 @@ def get_config(variant="stsb_test"):
         make="kexue_jax.tasks.encoded_pairs:EncodedTexts",
         pairs=dict(make=sentences, name=variant),
         encoder=dict(
-            make="kexue_jax.pretrained.encoders:encoder", name="all_minilm_l6_v2"
+            make="kexue_jax.pretrained.loading:load_pretrained",
+            name="all_minilm_l6_v2",
         ),
         tokenizer=dict(bind="kexue_jax.data.wordpiece:WordPiece"),
         padded=dict(bind="kexue_jax.data.wordpiece:padded_batches"),
-        model=dict(bind="kexue_jax.nn.bert:Bert"),
         batch=32,
     )
     task = dict(

@@ -147,10 +147,11 @@ SWEEPS = {
             "task.source.batch": (20, 40),
             _MUON: {"values": (0.01, 0.03, 0.1), "when": {"optimizer.rule": "muon"}},
             _RATE: {
-                "values": (5e-4, 2e-3, 8e-3),
+                "values": (5e-4, 2e-3, 8e-3, 3.2e-2),
                 "when": {"optimizer.rule": ("adamw", "lion")},
             },
         },
+        "seeds": (0, 1),
         "objective": {"valid/bits_per_byte": "min"},
     }
 }

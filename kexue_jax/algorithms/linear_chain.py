@@ -26,7 +26,7 @@ import jax
 import jax.numpy as jnp
 
 from kexue_jax import numerics
-from kexue_jax.algorithms.log_sums import logsumexp
+from kexue_jax.algorithms.log_sum_exp import log_sum_exp
 
 
 class Marginals(NamedTuple):
@@ -96,7 +96,7 @@ def _forward(chain):
 
     def advance(before, place):
         scores, kept, starts = place
-        moved = logsumexp(before[:, None, :] + into)
+        moved = log_sum_exp(before[:, None, :] + into)
         moved = jnp.where(starts[:, None], chain.first[None], moved)
         after = jnp.where(kept[:, None], moved + scores, before)
         return after, after
@@ -111,7 +111,7 @@ def _product(left, right):
 
     @jax.checkpoint
     def row(scores):
-        return logsumexp(scores[..., None, :] + jnp.swapaxes(right, -1, -2))
+        return log_sum_exp(scores[..., None, :] + jnp.swapaxes(right, -1, -2))
 
     rows = jax.lax.map(row, jnp.moveaxis(left, -2, 0))
     return jnp.moveaxis(rows, 0, -2)
@@ -130,7 +130,7 @@ def _associative(chain):
 def _final(chain, ends):
     """From log-sums ``[B, C]`` to the whole: 0 where no place is kept."""
     some = jnp.any(chain.kept, axis=1)
-    return jnp.where(some, logsumexp(ends + chain.last[None]), 0.0)
+    return jnp.where(some, log_sum_exp(ends + chain.last[None]), 0.0)
 
 
 def place_before(kept: jax.Array) -> jax.Array:
@@ -277,7 +277,7 @@ def marginals(
         scores, kept, starts = place
         through = chain.transitions[None] + (scores + after)[:, None, :]
         passed = (kept & ~starts)[:, None]
-        before = jnp.where(passed, logsumexp(through), after)
+        before = jnp.where(passed, log_sum_exp(through), after)
         return before, after
 
     places = map(_by_time, (chain.emissions, chain.kept, chain.starts))

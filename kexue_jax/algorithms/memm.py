@@ -27,7 +27,7 @@ import jax.numpy as jnp
 
 from kexue_jax import numerics
 from kexue_jax.algorithms.linear_chain import place_before
-from kexue_jax.algorithms.log_sums import logsumexp
+from kexue_jax.algorithms.log_sum_exp import log_sum_exp
 
 
 class LowRank(NamedTuple):
@@ -130,7 +130,7 @@ def memm_log_likelihood(
     moved = scale * (scores + _rows(transitions, history))
     logits = jnp.where((before >= 0)[..., None], moved, scores)
     own = jnp.take_along_axis(logits, tags[..., None], axis=-1)[..., 0]
-    found = jnp.where(own == -jnp.inf, -jnp.inf, own - logsumexp(logits))
+    found = jnp.where(own == -jnp.inf, -jnp.inf, own - log_sum_exp(logits))
     return jnp.sum(jnp.where(kept, found, 0.0), axis=1)
 
 
@@ -188,12 +188,12 @@ def memm_chain(
     moves = scale * dense(moves)
     starts = kept & (place_before(kept) < 0)
     own = jnp.where(starts[..., None], scores, scale * scores)
-    sums = logsumexp(scale * scores[:, :, None, :] + moves[None, None])
+    sums = log_sum_exp(scale * scores[:, :, None, :] + moves[None, None])
     after = kept.shape[1] - 1 - _turned(place_before(_turned(kept)))  # T if none
     last = (after == kept.shape[1])[..., None]
     index = jnp.minimum(after, kept.shape[1] - 1)[..., None]
     sums = jnp.take_along_axis(sums, index, axis=1)
-    first = logsumexp(scores)[..., None]
+    first = log_sum_exp(scores)[..., None]
     # A tag from which no move leads on has no softmax, and is in no sequence either.
     own = own - jnp.where(last | (sums == -jnp.inf), 0.0, sums)
     own = own - jnp.where(starts[..., None] & (first > -jnp.inf), first, 0.0)

@@ -1,9 +1,17 @@
 """From predictions and targets to a scalar, or from a loss to a loss."""
 
 from kexue_jax.losses.adversarial import adversarial, free_adversarial, uphill_change
+from kexue_jax.losses.answer_spans import power_binary_cross_entropy, span_pointer_loss
 from kexue_jax.losses.cosent import cosent, cosent_dense
 from kexue_jax.losses.flooding import flooded, flooding
 from kexue_jax.losses.gradient_penalty import gradient_penalty, input_gradient_penalty
+from kexue_jax.losses.multilabel import (
+    log_subset_partition,
+    multilabel_cross_entropy,
+    soft_multilabel_cross_entropy,
+    sparse_multilabel_cross_entropy,
+    symmetric_multilabel_divergence,
+)
 from kexue_jax.losses.output_gradients import output_gradient_penalty
 from kexue_jax.losses.score_function import (
     expected_reward_loss,
@@ -43,14 +51,21 @@ __all__ = [
     "input_gradient_penalty",
     "l2_penalty",
     "linear_cosine_loss",
+    "log_subset_partition",
+    "multilabel_cross_entropy",
     "optimal_baseline",
     "output_gradient_penalty",
     "pair_classification_loss",
     "pair_features",
+    "power_binary_cross_entropy",
     "score_function_loss",
     "sharpness_aware",
+    "soft_multilabel_cross_entropy",
     "softmax_score_norms",
+    "span_pointer_loss",
+    "sparse_multilabel_cross_entropy",
     "squared_cosine_loss",
+    "symmetric_multilabel_divergence",
     "triplet_loss",
     "uphill_change",
     "virtual_adversarial_loss",

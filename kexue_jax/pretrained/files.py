@@ -1,7 +1,9 @@
-"""Files of weights and settings, read without trusting them."""
+"""Files of weights and settings, read without trusting them; and files written."""
 
 import json
 import os
+import pathlib
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -55,4 +57,48 @@ def read_settings(path: str | os.PathLike) -> dict[str, Any]:
         raise WeightsError(f"{path} is no JSON: {error}") from error
     if not isinstance(found, dict):
         raise WeightsError(f"{path} must hold an object, got {type(found).__name__}")
+    return found
+
+
+def write_safetensors(
+    path: str | os.PathLike, arrays: Mapping[str, np.ndarray]
+) -> None:
+    """Writes arrays as a safetensors file that torch's side reads as well.
+
+    Raises:
+      ModuleNotFoundError: if the package safetensors is not installed.
+    """
+    from safetensors.numpy import save_file
+
+    whole = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    save_file(whole, path, metadata={"format": "pt"})
+
+
+def read_parts(
+    index: str | os.PathLike, read: Callable[[pathlib.Path], dict[str, np.ndarray]]
+) -> dict[str, np.ndarray]:
+    """Returns the arrays of weights in several files, of which `index` is a list.
+
+    Args:
+      index: a JSON file with ``weight_map``, from names to files beside it.
+      read: what reads one of them.
+
+    Raises:
+      WeightsError: if the list names a file elsewhere, or an array is not in its file.
+      FileNotFoundError: if a file is absent.
+    """
+    folder = pathlib.Path(index).parent
+    named = read_settings(index).get("weight_map")
+    if not isinstance(named, dict) or not named:
+        raise WeightsError(f"{index} must hold a weight_map, got {named!r:.80}")
+    for file in named.values():
+        if not isinstance(file, str) or pathlib.PurePath(file).name != file:
+            raise WeightsError(f"{index} must name files beside it, got {file!r:.80}")
+    found: dict[str, np.ndarray] = {}
+    for file in sorted(set(named.values())):
+        arrays = read(folder / file)
+        for name in (name for name, home in named.items() if home == file):
+            if name not in arrays:
+                raise WeightsError(f"{name!r} is not in {file}, as {index} says")
+            found[name] = arrays[name]
     return found

@@ -18,8 +18,10 @@ class Report(NamedTuple):
       cast: those of our paths whose dtype is another than the file's, and both.
       missing: our paths that nothing in the file fills.
       misshapen: our paths, our shape and that which the file would give.
-      unexpected: names in the file that are nowhere here.
-      spare: names in the file that a model of this kind need not have.
+      unexpected: names in the file that are nowhere here, or that should repeat another
+        array and do not.
+      spare: names in the file that a model of this kind need not have, or that repeat
+        another array.
     """
 
     matched: dict[str, str]
@@ -103,24 +105,19 @@ def fill(
       ValueError: if `names` knows no such parameter, or a leaf that should stay as it
         is has no values.
     """
-    plain: dict[str, str] = {}
-    for name in arrays:
-        twin = plain.setdefault(names.plain(name), name)
-        if twin != name:
-            raise WeightsError(f"{name!r} and {twin!r} are one array by two names")
+    plain = _plain_names(arrays, names)
     leaves, matched, cast, misshapen = {}, {}, {}, {}
     transposed, missing, used = [], [], set()
     for path, ours in paths(params):
         their = names.of(path)
         name = plain.get(their.name)
-        found = None if name is None else np.asarray(arrays[name])
-        if found is not None:
-            used.add(name)
-            found = found.T if their.transposed else found
-            if found.shape != tuple(ours.shape):
-                misshapen[path], found = (tuple(ours.shape), found.shape), None
-        elif name is None:
+        found = None if name is None else _part(np.asarray(arrays[name]), their)
+        if name is None:
             missing.append(path)
+        else:
+            used.add(name)
+        if found is not None and found.shape != tuple(ours.shape):
+            misshapen[path], found = (tuple(ours.shape), found.shape), None
         if found is None:
             leaves[path] = ours
             continue
@@ -130,16 +127,23 @@ def fill(
             cast[path] = (str(found.dtype), str(ours.dtype))
         if their.transposed:
             transposed.append(path)
-    rest = [(key, name) for key, name in plain.items() if name not in used]
-    spare = tuple(name for key, name in rest if key.startswith(names.spare))
+    rest = {key: name for key, name in plain.items() if name not in used}
+    repeated = tuple(
+        name for key, name in rest.items() if _is_repeated(key, plain, arrays, names)
+    )
+    spare = tuple(
+        name
+        for key, name in rest.items()
+        if name not in repeated and key not in names.same and names.is_spare(key)
+    )
     report = Report(
         matched,
         tuple(transposed),
         cast,
         tuple(missing),
         misshapen,
-        tuple(name for _, name in rest if name not in spare),
-        spare,
+        tuple(name for name in rest.values() if name not in (*spare, *repeated)),
+        (*spare, *repeated),
     )
     if not partial and not report.is_whole():
         raise WeightsError(f"the file is not of this model:\n{report}")
@@ -148,6 +152,35 @@ def fill(
             raise ValueError(f"{path} has no values to stay as it is: give arrays")
         leaves[path] = np.asarray(leaves[path])
     return Filled(_nested(leaves), report)
+
+
+def _plain_names(arrays, names):
+    """The names in a file by those that are in use today."""
+    plain: dict[str, str] = {}
+    for name in arrays:
+        twin = plain.setdefault(names.plain(name), name)
+        if twin != name:
+            raise WeightsError(f"{name!r} and {twin!r} are one array by two names")
+    return plain
+
+
+def _part(array, their):
+    """An array of theirs as ours would be: the part of it, turned if it is to be."""
+    if their.part is not None:
+        place, count = their.part
+        if array.ndim == 0 or array.shape[-1] % count:
+            return array  # of a shape that ours cannot have
+        size = array.shape[-1] // count
+        array = array[..., place * size : (place + 1) * size]
+    return array.T if their.transposed else array
+
+
+def _is_repeated(key, plain, arrays, names):
+    """Whether an array is only another one once more."""
+    twin = plain.get(names.plain(names.same.get(key, "")))
+    if key not in names.same or twin is None:
+        return False
+    return np.array_equal(arrays[plain[key]], arrays[twin])
 
 
 def _converted(found, dtype, name):
@@ -162,10 +195,26 @@ def _converted(found, dtype, name):
 
 
 def exported(params: Mapping[str, Any], names: Names) -> dict[str, np.ndarray]:
-    """Returns arrays by the names of another library: `fill` gives `params` back."""
-    found = {}
+    """Returns arrays by the names of another library: `fill` gives `params` back.
+
+    If all are of a backbone they are as in files of one, without what stands in front.
+    """
+    parts: dict[str, dict[int, np.ndarray]] = {}
+    counts: dict[str, int] = {}
+    theirs = {path: names.of(path) for path, _ in paths(params)}
+    is_bare = all(their.name.startswith(names.front) for their in theirs.values())
     for path, leaf in paths(params):
-        their = names.of(path)
+        their = theirs[path]
+        name = names.bare(their.name) if is_bare else their.name
+        place, counts[name] = their.part or (0, 1)
         array = np.asarray(leaf)
-        found[their.name] = np.array(array.T if their.transposed else array, order="C")
+        parts.setdefault(name, {})[place] = array.T if their.transposed else array
+    found = {}
+    for name, pieces in parts.items():
+        if len(pieces) != counts[name]:
+            raise ValueError(f"{name} is of {counts[name]} parts, got {len(pieces)}")
+        whole = [pieces[place] for place in range(counts[name])]
+        found[name] = np.array(
+            whole[0] if len(whole) == 1 else np.concatenate(whole, axis=-1), order="C"
+        )
     return found

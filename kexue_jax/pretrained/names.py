@@ -1,76 +1,113 @@
-"""What parameters of ours are called elsewhere."""
+"""What parameters of ours are called elsewhere: tables, one for each way of writing."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 
 class Their(NamedTuple):
-    """An array of another library: its name, and whether it is our array turned."""
+    """An array of another library, as our array is made of it.
+
+    Attributes:
+      name: what it is called.
+      transposed: whether it is our array turned, as torch keeps kernels.
+      part: ``(k, n)``, if ours is part k of n equal ones of its last axis.
+    """
 
     name: str
     transposed: bool = False
+    part: tuple[int, int] | None = None
 
 
-class Names(NamedTuple):
-    """How a kind of model is written by another library.
+Leaves = Mapping[str, tuple[str, bool]]
+
+TORCH: Leaves = {
+    "kernel": (".weight", True),  # torch keeps [out, in]
+    "embedding": (".weight", False),
+    "table": (".weight", False),
+    "scale": (".weight", False),
+    "bias": (".bias", False),
+}
+CONV1D: Leaves = {**TORCH, "kernel": (".weight", False)}  # of GPT: [in, out]
+TENSORFLOW: Leaves = {
+    "kernel": ("/kernel", False),
+    "embedding": ("", False),
+    "table": ("", False),
+    "bias": ("/bias", False),
+    "norm/scale": ("/gamma", False),
+    "norm/bias": ("/beta", False),
+}
+
+
+@dataclass(frozen=True)
+class Names:
+    """How a kind of model is written.
 
     Attributes:
-      of: from our path, such as ``blocks/0/mixer/query/kernel``, to theirs.
-      plain: from a name in a file to that which `of` gives, for there are old names.
-      spare: beginnings of names of arrays that files hold beside such a model.
+      kind: what it is called in messages.
+      modules: from our modules, such as ``blocks/{}/mixer/query`` with ``{}`` for a
+        number, to theirs. A backbone's have no ``backbone/`` in front.
+      leaves: from our last names to theirs, and whether theirs are turned; under
+        ``norm/`` those of modules whose names end so.
+      whole: from our paths, likewise with ``{}``, to arrays that no rule gives.
+      packed: our modules that are equal parts of one of theirs: which, of how many.
+      front: how names of the backbone begin in files of whole models; files of a
+        backbone alone may lack it.
+      spare: patterns of names that files hold beside such a model.
+      same: names in files that repeat another array, to which they have to be equal.
+      old: patterns of older names, and what they are now.
     """
 
-    of: Callable[[str], Their]
-    plain: Callable[[str], str]
-    spare: tuple[str, ...]
+    kind: str
+    modules: Mapping[str, str]
+    leaves: Leaves = field(default_factory=lambda: TORCH)
+    whole: Mapping[str, Their] = field(default_factory=dict)
+    packed: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    front: str = ""
+    spare: tuple[str, ...] = ()
+    same: Mapping[str, str] = field(default_factory=dict)
+    old: Mapping[str, str] = field(default_factory=dict)
 
+    def of(self, path: str) -> Their:
+        """Returns what our path, such as ``blocks/0/mixer/query/kernel``, is called.
 
-_BERT: Mapping[str, str] = {
-    "tokens": "embeddings.word_embeddings",
-    "segments": "embeddings.token_type_embeddings",
-    "positions": "embeddings.position_embeddings",
-    "norm": "embeddings.LayerNorm",
-    "mixer/query": "attention.self.query",
-    "mixer/key": "attention.self.key",
-    "mixer/value": "attention.self.value",
-    "mixer/output": "attention.output.dense",
-    "mixer_norm": "attention.output.LayerNorm",
-    "feed_forward/widen": "intermediate.dense",
-    "feed_forward/narrow": "output.dense",
-    "feed_forward_norm": "output.LayerNorm",
-    "pooler": "pooler.dense",
-}
-_LEAVES = {
-    "kernel": Their("weight", transposed=True),  # torch keeps [out, in]
-    "embedding": Their("weight"),
-    "table": Their("weight"),
-    "scale": Their("weight"),
-    "bias": Their("bias"),
-}
+        Raises:
+          ValueError: if such a model has no such parameter.
+        """
+        within = path.removeprefix("backbone/")
+        number = re.search(r"(?<=/)\d+(?=/)", within)
+        key = re.sub(r"(?<=/)\d+(?=/)", "{}", within, count=1)
+        place = number[0] if number else ""
+        if key in self.whole:
+            their = self.whole[key]
+            return their._replace(name=their.name.format(place))
+        module, _, leaf = key.rpartition("/")
+        rule = self.leaves.get(
+            f"norm/{leaf}" if module.endswith("norm") else leaf, self.leaves.get(leaf)
+        )
+        if module not in self.modules or rule is None:
+            raise ValueError(f"{self.kind} has no parameter {path!r}")
+        ending, transposed = rule
+        name = self.modules[module].format(place) + ending
+        return Their(name, transposed, self.packed.get(module))
 
+    def plain(self, name: str) -> str:
+        """Returns the name that `of` gives for one in a file, which may be older."""
+        for pattern, new in self.old.items():
+            name = re.sub(pattern, new, name)
+        written = [*self.modules.values(), *(t.name for t in self.whole.values())]
+        roots = tuple(w.partition("{")[0] for w in written if not self._inner(w))
+        known = name.startswith(roots) or self._inner(name) or self.is_spare(name)
+        return name if known or name in self.same else self.front + name
 
-def _of_bert(path: str) -> Their:
-    module, _, leaf = path.rpartition("/")
-    place = re.fullmatch(r"blocks/(\d+)/(.+)", module)
-    front = f"encoder.layer.{place[1]}." if place else ""
-    module = place[2] if place else module
-    if module not in _BERT or leaf not in _LEAVES:
-        raise ValueError(f"BERT has no parameter {path!r}")
-    name, transposed = _LEAVES[leaf]
-    return Their(f"{front}{_BERT[module]}.{name}", transposed)
+    def _inner(self, name):
+        return bool(self.front) and name.startswith(self.front)
 
+    def is_spare(self, name: str) -> bool:
+        """Returns whether files hold this array beside such a model."""
+        return any(re.search(pattern, name) for pattern in self.spare)
 
-def _plain_bert(name: str) -> str:
-    name = name.removeprefix("bert.")
-    name = re.sub(r"LayerNorm\.gamma$", "LayerNorm.weight", name)
-    return re.sub(r"LayerNorm\.beta$", "LayerNorm.bias", name)
-
-
-BERT = Names(
-    _of_bert,
-    _plain_bert,
-    # Numbers 0, 1, 2, ..., heads of the training, and a map that not all have.
-    ("embeddings.position_ids", "cls.", "pooler."),
-)
-"""``BertModel`` of transformers, with or without ``bert.`` in front."""
+    def bare(self, name: str) -> str:
+        """Returns a name as files of a backbone alone have it."""
+        return name.removeprefix(self.front)

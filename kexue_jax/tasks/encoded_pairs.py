@@ -1,26 +1,26 @@
 """Pairs of sentences as what an encoder makes of their tokens; nothing is trained."""
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
 import jax
 import numpy as np
 
-from kexue_jax.nn.functional import functional
-
 
 class Encoder(Protocol):
-    """An encoder in files: what to make, what to fill it with, and how it reads."""
+    """An encoder in files: the model with its weights, and how it reads."""
 
     @property
-    def sizes(self) -> dict[str, Any]: ...
+    def features(self) -> int: ...
+    @property
+    def length(self) -> int | None: ...
     @property
     def vocabulary(self) -> Sequence[str]: ...
     @property
-    def reading(self) -> dict[str, Any]: ...
-    def filled(self, params: Any) -> Any: ...
+    def reading(self) -> Mapping[str, Any]: ...
+    def restored(self, head: str | None = None) -> Any: ...
     def fingerprint(self) -> str: ...
 
 
@@ -63,17 +63,15 @@ class EncodedTexts:
         encoder: Encoder,
         tokenizer: Callable[..., Any],
         padded: Callable[..., Any],
-        model: Callable[..., Any],
         batch: int = 32,
     ):
         """Reads the sentences and makes the model.
 
         Args:
           pairs: two sentences and a score each.
-          encoder: files such as `kexue_jax.pretrained.encoders.encoder` gives.
+          encoder: files such as `kexue_jax.pretrained.load_pretrained` gives.
           tokenizer: called as ``tokenizer(vocabulary, length=, **reading)``.
           padded: called as ``padded(tokenized, batch=)`` for batches of few shapes.
-          model: called as ``model(**sizes, rngs=)``.
           batch: sentences at once.
         """
         sides = [pair.first for pair in pairs], [pair.second for pair in pairs]
@@ -83,13 +81,11 @@ class EncodedTexts:
             np.array([rows[text] for text in side], int) for side in sides
         )
         self.score = np.array([pair.score for pair in pairs], float)
-        self.size, self.features = len(rows), int(encoder.sizes["features"])
+        self.size, self.features = len(rows), encoder.features
         self._batch, self._padded = batch, padded
-        read = tokenizer(
-            encoder.vocabulary, length=encoder.sizes["length"], **encoder.reading
-        )
+        read = tokenizer(encoder.vocabulary, length=encoder.length, **encoder.reading)
         self._texts = read.encode_all(list(rows))
-        self._encoder, self._model = encoder, model
+        self._encoder = encoder
         digest = hashlib.sha256(encoder.fingerprint().encode())
         for text in self._texts:
             digest.update(text.tokens.tobytes() + b"\0")
@@ -103,20 +99,14 @@ class EncodedTexts:
 
     def batches(self) -> Iterator[EncodedBatch]:
         """Yields every sentence once, those of one length together."""
-        sizes, encoder = self._encoder.sizes, self._encoder
-
-        def make(*, rngs):
-            return self._model(**sizes, rngs=rngs)
-
-        init, apply = functional(make)
-        shapes, extras = jax.eval_shape(init, jax.random.key(0))
-        params = jax.device_put(encoder.filled(shapes).params)
+        apply, params, _ = self._encoder.restored("pooler")
+        params = jax.device_put(params)
 
         @jax.jit
         def forward(params, tokens, kept):
-            layers, _ = apply(params, extras, tokens, kept=kept, method="layers")
-            same = dict(activation=lambda x: x, method="pooled")
-            return layers, apply(params, extras, layers[-1], **same)[0]
+            layers, _ = apply(params, {}, tokens, kept=kept, method="layers")
+            pooler = params["head"]["pooler"]
+            return layers, layers[-1][:, 0] @ pooler["kernel"] + pooler["bias"][None]
 
         for rows in self._padded(self._texts, batch=self._batch):
             added = np.zeros(rows.kept.shape, bool)

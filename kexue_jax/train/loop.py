@@ -76,6 +76,10 @@ class Watchers:
     judge: Callable[[Mapping[str, Any]], str] | None = None
 
 
+Start = Callable[[Any], Mapping[str, np.ndarray]]
+"""From the shapes of the parameters to some of them, by their paths."""
+
+
 class Pruned(Exception):
     """Somebody who looks on has ended the run; the message says why."""
 
@@ -97,6 +101,7 @@ def fit(
     layout: parallel.Layout | None = None,
     wrap: Sequence[Callable] = (),
     watchers: Watchers | None = None,
+    start: Start | None = None,
     allow_data_change: bool = False,
 ) -> Outcome:
     """Runs a task to its end, from the newest checkpoint in `workdir` if there is one.
@@ -111,6 +116,8 @@ def fit(
       layout: mesh and placement; default all devices, data split.
       wrap: functions from loss to loss.
       watchers: those who look on.
+      start: gives parameters to begin with by their paths, such as pretrained ones, for
+        those that are drawn; called only if there is no checkpoint.
       allow_data_change: goes on although the task's data are others than before.
 
     Returns:
@@ -127,7 +134,7 @@ def fit(
         dog = Watchdog(options.hang_seconds, grace_seconds=_grace())
         run.dog = stack.enter_context(dog)
         stack.callback(run.close)
-        return run.go(allow_data_change)
+        return run.go(allow_data_change, start)
 
 
 def _grace() -> float:
@@ -171,7 +178,7 @@ class _Run:
 
     # From start to end
 
-    def go(self, allow_data_change: bool) -> Outcome:
+    def go(self, allow_data_change: bool, start: Start | None) -> Outcome:
         fingerprint = getattr(self.task, "fingerprint", dict)()
         self.checkpoints = Checkpoints(
             self.workdir / "checkpoints",
@@ -182,7 +189,7 @@ class _Run:
         )
         self.like = abstract_state(self.task, self.tx, self.options.seed, self.layout)
         with self._meanwhile("restoring"):
-            notes = self._start()
+            notes = self._start(start)
         try:
             status, reason = self._train_or_stop(notes.get("row", {}))
         except Halted as halted:
@@ -193,13 +200,15 @@ class _Run:
         self._finish_saving()
         return Outcome(status, self.step, self.state, self.scores.rows, reason)
 
-    def _start(self) -> Mapping[str, Any]:
+    def _start(self, start: Start | None) -> Mapping[str, Any]:
         """Restores or makes the state; rows after its step are dropped."""
         restored = self.checkpoints.restore(self.like)
         if restored is None:
             make = partial(init_state, self.task, self.tx, self.options.seed)
             shardings = jax.tree.map(lambda x: x.sharding, self.like)
-            self.state, self.step = jax.jit(make, out_shardings=shardings)(), 0
+            leaves = start(self.like.params) if start else {}
+            self.state = jax.jit(make, out_shardings=shardings)(leaves)
+            self.step = 0
             notes = {}
         else:
             self.state, self.step, notes = restored.state, restored.step, restored.notes

@@ -63,12 +63,38 @@ class State(NamedTuple):
 COUNTERS = ("skipped", "skipped_in_row", "rollbacks", "offset")
 
 
-def init_state(task: Task, tx: optax.GradientTransformation, seed: int) -> State:
-    """Returns the state before the first step; pure, so it may be jitted."""
+def init_state(
+    task: Task,
+    tx: optax.GradientTransformation,
+    seed: int,
+    leaves: Mapping[str, jax.Array] | None = None,
+) -> State:
+    """Returns the state before the first step; pure, so it may be jitted.
+
+    `leaves` are parameters by their paths, in place of those that the task draws.
+    """
     params, extras = task.init(jax.random.key(seed))
+    if leaves:
+        params = _with_leaves(params, leaves)
     zero = jnp.zeros((), jnp.int32)
     counters = {name: zero for name in COUNTERS}
     return State(zero, params, extras, tx.init(params), counters)
+
+
+def _with_leaves(params, leaves):
+    names, (old, structure) = leaf_names(params), jax.tree.flatten(params)
+    strange = set(leaves) - set(names)
+    if strange:
+        raise ValueError(f"leaves must be of the parameters, got {sorted(strange)}")
+    for place, name in enumerate(names):
+        if name in leaves:
+            if leaves[name].shape != old[place].shape:
+                raise ValueError(
+                    f"{name} must have the shape {old[place].shape}, got "
+                    f"{leaves[name].shape}"
+                )
+            old[place] = jnp.asarray(leaves[name], old[place].dtype)
+    return jax.tree.unflatten(structure, old)
 
 
 def leaf_names(tree: Any) -> list[str]:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from kexue_jax.data.wordpiece import MARKS, WordPiece
-from kexue_jax.pretrained import encoders
+from kexue_jax.pretrained import PretrainedNotFoundError, load_pretrained
 from tests.data.test_wordpiece import TEXTS, VOCABULARY
 
 pytestmark = pytest.mark.peer
@@ -40,8 +40,8 @@ def vocabularies():
     yield VOCABULARY, True
     yield VOCABULARY, False
     try:
-        yield list(encoders.encoder("all_minilm_l6_v2").vocabulary), True
-    except (encoders.EncoderNotFoundError, ModuleNotFoundError):
+        yield list(load_pretrained("all_minilm_l6_v2").vocabulary), True
+    except (PretrainedNotFoundError, ModuleNotFoundError):
         return
 
 

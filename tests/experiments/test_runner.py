@@ -261,3 +261,97 @@ def test_a_missing_config_file_or_variant_names_the_nearest():
         configs.load_config("configs/metrics/gaussian_transprt.py")
     with pytest.raises(configs.ConfigError, match="did you mean 'plain'"):
         configs.load_config("configs/images/vae_batchnorm.py:plan")
+
+
+class Tagger:
+    """Tags on the backbone of the drawn model; the loss is the size of its scores."""
+
+    def __init__(self, *, vocabulary=77):
+        from functools import partial
+
+        from kexue_jax.nn.functional import functional
+        from kexue_jax.nn.heads import Headed, PlaceHead
+        from kexue_jax.pretrained.loading import drawn
+
+        make = drawn().model(vocabulary=vocabulary)
+        head = partial(PlaceHead, classes=3)
+        self.init, self.apply = functional(partial(Headed, backbone=make, head=head))
+
+    def batch(self, step):
+        return {"tokens": np.full((8, 4), step, np.int32)}
+
+    def loss(self, params, extras, batch, rng):
+        scores, _ = self.apply(params, {}, batch["tokens"])
+        return jnp.mean(jnp.square(scores)), (extras, {})
+
+    def evaluate(self, params, extras):
+        table = params["backbone"]["embeddings"]["tokens"]["embedding"]
+        return {"sum": float(jnp.sum(table))}
+
+
+def tagger(steps=2, **changes):
+    task = {"task.vocabulary": changes.pop("vocabulary", 77)}
+    made = experiment()
+    made.config.task = ConfigDict(dict(make=f"{HERE}:Tagger", vocabulary=77))
+    configs.override(made.config, {"steps": steps, **task, **changes})
+    return made
+
+
+def pretrained(folder):
+    from kexue_jax.pretrained import write_safetensors
+    from kexue_jax.pretrained.loading import drawn
+
+    files = drawn()
+    folder.mkdir()
+    settings = dict(vocab_size=77, hidden_size=12, num_hidden_layers=2)
+    settings |= dict(num_attention_heads=2, intermediate_size=24)
+    (folder / "config.json").write_text(
+        json.dumps(settings | dict(max_position_embeddings=64))
+    )
+    write_safetensors(folder / "model.safetensors", files.arrays)
+    return float(files.arrays["embeddings.word_embeddings.weight"].sum())
+
+
+def test_a_run_begins_with_the_weights_of_a_file_and_says_what_it_took(tmp_path):
+    pytest.importorskip("safetensors")
+    total = pretrained(tmp_path / "files")
+    begun = tagger(init_from=str(tmp_path / "files"))
+    outcome, lines = run(tmp_path / "run", begun)
+    assert outcome.rows[0]["sum"] == pytest.approx(total, abs=1e-4)
+    text = "\n".join(lines)
+    assert "37 arrays matched" in text
+    assert "not of the file: head/scores/kernel" in text
+    # The same command again needs the file no more.
+    (tmp_path / "files" / "model.safetensors").unlink()
+    again, lines = run(tmp_path / "run", begun)
+    assert again.step == 2
+    assert not any("arrays matched" in line for line in lines)
+
+
+def test_a_run_begins_with_the_parameters_of_another_run(tmp_path):
+    first, _ = run(tmp_path / "first", tagger(3))
+    begun = tagger(1, init_from=str(tmp_path / "first"), seed=5)
+    second, _ = run(tmp_path / "second", begun)
+    assert second.rows[0]["sum"] == pytest.approx(first.rows[-1]["sum"], abs=1e-5)
+
+
+def test_weights_that_do_not_fit_are_refused_and_leave_the_directory_free(tmp_path):
+    pytest.importorskip("safetensors")
+    pretrained(tmp_path / "files")
+    wrong = tagger(vocabulary=80, init_from=str(tmp_path / "files"))
+    with pytest.raises(configs.ConfigError) as caught:
+        run(tmp_path / "run", wrong)
+    assert "embedding is (80, 12) here, (77, 12)" in str(caught.value)
+    assert "config.init_partial=True" in str(caught.value)
+    with pytest.raises(configs.ConfigError, match="neither a run nor a pretrained"):
+        run(tmp_path / "run", tagger(init_from=str(tmp_path)))
+    with pytest.raises(configs.ConfigError, match="init_partial is of"):
+        run(tmp_path / "run", tagger(init_partial=True))
+    configs.override(wrong.config, {"init_partial": True})
+    outcome, lines = run(tmp_path / "run", wrong)
+    assert outcome.status == "finished"
+    assert any("35 arrays matched" in line or "36 arrays" in line for line in lines)
+
+
+def test_a_config_without_a_beginning_is_written_as_it_always_was():
+    assert "init_from" not in configs.plain(experiment().config)

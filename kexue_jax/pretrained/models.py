@@ -1,0 +1,114 @@
+"""From the architecture of a file to a maker of the model, with a head or without."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from kexue_jax.algorithms.activations import gelu, gelu_tanh
+from kexue_jax.nn import families
+from kexue_jax.nn.heads import Headed, PlaceHead, PooledHead, VocabularyHead
+from kexue_jax.nn.text_to_text import TextToText
+from kexue_jax.pretrained.architectures import Architecture
+from kexue_jax.pretrained.families import (
+    HEADS,
+    encoder_names,
+    gpt_names,
+    t5_names,
+    tensorflow_names,
+)
+from kexue_jax.pretrained.names import Names
+
+_ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
+    "gelu": gelu,
+    "gelu_tanh": gelu_tanh,
+    "relu": jax.nn.relu,
+    "silu": jax.nn.silu,
+}
+_MODELS: dict[str, Callable[..., nnx.Module]] = {
+    "bert": families.bert,
+    "roberta": families.bert,
+    "electra": families.bert,
+    "albert": families.albert,
+    "nezha": families.nezha,
+    "roformer": families.roformer,
+    "roformer_v2": families.roformer_v2,
+    "gpt": families.gpt,
+    "gpt2": families.gpt2,
+    "t5": TextToText,
+}
+
+
+def model_of(
+    built: Architecture, head: str | None = None, *, classes: int = 2, **changes: Any
+) -> Callable[..., nnx.Module]:
+    """Returns a maker of the model, called as ``make(rngs=)``.
+
+    Args:
+      built: what a file describes.
+      head: one of `HEADS` or None; T5 has its own and takes None.
+      classes: of the heads ``classes`` and ``places``.
+      changes: sizes that are to be others, such as ``dropout_rate=0.0``.
+
+    Raises:
+      ValueError: if there is no such head.
+    """
+    sizes = {**built.sizes, **changes}
+    activation = sizes["activation"]
+    if isinstance(activation, str):
+        activation = sizes["activation"] = _ACTIVATIONS[activation]
+    body = partial(_MODELS[built.family], **sizes)
+    if head is None:
+        return body
+    if head not in HEADS or built.family == "t5":
+        raise ValueError(f"head must be None or of {HEADS}, got {head!r}")
+    return partial(
+        Headed, backbone=body, head=_head(built.family, head, classes, sizes)
+    )
+
+
+def _head(family, head, classes, sizes):
+    rate, activation = sizes["dropout_rate"], sizes["activation"]
+    if head == "places":
+        return partial(PlaceHead, classes=classes, dropout_rate=rate)
+    if head == "span":
+        return partial(PlaceHead, classes=2)
+    if head == "vocabulary":
+        common = dict(vocabulary=sizes["vocabulary"], size=sizes.get("embedding_size"))
+        if family in ("gpt", "gpt2", "roformer_v2"):
+            return partial(VocabularyHead, use_bias=False, **common)
+        norm = partial(nnx.LayerNorm, epsilon=sizes["epsilon"], use_fast_variance=False)
+        return partial(VocabularyHead, activation=activation, norm=norm, **common)
+    count = {"pooler": None, "classes": classes, "next_sentence": 2}[head]
+    first = jnp.tanh
+    if head == "classes":
+        first = {"roformer": activation, "electra": gelu}.get(family, first)
+    return partial(PooledHead, classes=count, activation=first, dropout_rate=rate)
+
+
+def names_of(
+    built: Architecture, head: str | None = None, *, form: str = "torch"
+) -> Names:
+    """Returns what the model's parameters are called in a file.
+
+    Args:
+      built: what the file describes.
+      head: as in `model_of`.
+      form: ``torch``, as in files of transformers, or ``tensorflow``.
+
+    Raises:
+      ValueError: if there are no names for it.
+    """
+    if form == "tensorflow":
+        return tensorflow_names(built.family, head)
+    if built.family == "t5":
+        sizes = built.sizes
+        return t5_names(is_gated=sizes["is_gated"], tied=sizes["tied"])
+    if built.family in ("gpt", "gpt2"):
+        return gpt_names({"gpt": "openai-gpt"}.get(built.family, built.family), head)
+    return encoder_names(
+        {"roformer_v2": "roformer"}.get(built.family, built.family), head
+    )

@@ -1,0 +1,101 @@
+import itertools
+
+import numpy as np
+import pytest
+from scipy.special import expit
+
+from kexue_jax.algorithms.spans import (
+    Span,
+    decode_batch,
+    decode_spans,
+    padded_pairs,
+    span_positives,
+    span_probability,
+    without_overlaps,
+)
+
+
+def test_decoding_finds_exactly_the_spans_above_the_threshold():
+    scores = np.random.default_rng(0).normal(size=(3, 4, 7, 7)).astype(np.float32)
+    scores[..., np.tril(np.ones((7, 7), bool), -1)] = -np.inf
+    scores[0, 0, 0, 0] = np.nan
+    for threshold in (0.0, 1.5):
+        want = [
+            [
+                Span(c, i, j, float(own[c, i, j]))
+                for c, i, j in np.ndindex(4, 7, 7)
+                if own[c, i, j] > threshold
+            ]
+            for own in scores
+        ]
+        assert decode_batch(scores, threshold=threshold) == want
+        strided = np.asfortranarray(scores[0])
+        assert decode_spans(strided, threshold=threshold) == want[0]
+
+
+def test_gold_spans_come_back_from_scores_made_of_them():
+    draws = np.random.default_rng(1)
+    texts = []
+    for _ in range(20):
+        pairs = np.sort(draws.integers(0, 9, (draws.integers(0, 6), 2)), axis=1)
+        kinds = draws.integers(0, 3, len(pairs))
+        texts.append(
+            {
+                (k, i, j)
+                for k, (i, j) in zip(kinds.tolist(), pairs.tolist(), strict=True)
+            }
+        )
+    positives = span_positives(texts, types=3, size=6)
+    scores = np.full((20, 3, 9, 9), -1.0)
+    for text, kind, place in np.ndindex(20, 3, 6):
+        start, end = positives[text, kind, place]
+        if start >= 0:
+            scores[text, kind, start, end] = 1.0
+    found = [{tuple(span)[:3] for span in spans} for spans in decode_batch(scores)]
+    assert found == texts
+
+
+def test_what_is_kept_is_flat_and_each_dropped_span_meets_a_better_one():
+    draws = np.random.default_rng(2)
+    for _ in range(50):
+        ends = np.sort(draws.integers(0, 30, (12, 2)), axis=1)
+        scores = draws.integers(1, 6, 12)
+        spans = [
+            Span(0, int(i), int(j), float(s))
+            for (i, j), s in zip(ends, scores, strict=True)
+        ]
+        kept = without_overlaps(spans)
+        assert kept == without_overlaps(spans[::-1])
+        assert all(a.end < b.start for a, b in itertools.pairwise(kept))
+        for span in set(spans) - set(kept):
+            assert any(
+                k.score >= span.score and k.start <= span.end and span.start <= k.end
+                for k in kept
+            )
+
+
+def test_the_probability_of_a_score_is_the_sigmoid_of_its_double():
+    scores = np.array([-400.0, -3.0, 0.0, 0.2, 50.0])
+    np.testing.assert_allclose(span_probability(scores), expit(2 * scores), atol=1e-16)
+
+
+def test_pairs_are_padded_and_those_that_come_twice_are_taken_once():
+    found = padded_pairs([[[(1, 2), (0, 3), (1, 2)]], [[]]], size=3)
+    want = [[[[0, 3], [1, 2], [-1, -1]]], [[[-1, -1]] * 3]]
+    assert found.tolist() == want
+    assert found.dtype == np.int32
+    assert padded_pairs([]).shape == (0, 0, 0, 2)
+
+
+def test_what_does_not_fit_is_refused():
+    with pytest.raises(ValueError, match=r"scores must be \[C, T, S\]"):
+        decode_spans(np.zeros((2, 2)))
+    with pytest.raises(ValueError, match=r"scores must be \[B, C, T, S\]"):
+        decode_batch(np.zeros((2, 2, 2)))
+    with pytest.raises(ValueError, match="size must be at least 2"):
+        padded_pairs([[[(0, 1), (1, 1)]]], size=1)
+    with pytest.raises(ValueError, match="as many maps"):
+        padded_pairs([[[]], [[], []]])
+    for wrong in ((2, 0, 1), (0, 2, 1), (0, -1, 1)):
+        with pytest.raises(ValueError, match=r"spans must be \(type, start, end\)"):
+            span_positives([[wrong]], types=2)
