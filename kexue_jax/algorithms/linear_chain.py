@@ -60,15 +60,15 @@ class _Chain(NamedTuple):
 
 
 def _chain(emissions, transitions, kept, first, last):
-    tags = emissions.shape[-1]
+    tags = emissions.shape[-1:]
     ends = [end for end in (first, last) if end is not None]
     if (
         emissions.ndim != 3
         or 0 in emissions.shape[1:]
-        or transitions.shape != (tags, tags)
+        or transitions.shape != tags * 2
         or kept.shape != emissions.shape[:2]
         or kept.dtype != jnp.bool_
-        or any(end.shape != (tags,) for end in ends)
+        or any(end.shape != tags for end in ends)
     ):
         raise ValueError(
             "emissions, transitions, kept, first and last must be [B, T, C], [C, C], "
@@ -119,14 +119,11 @@ def _product(left, right):
 
 def _associative(chain):
     """Log-sums ``[B, C]`` at the end, as a product of matrices in a tree."""
-    moves = jnp.where(
-        chain.starts[..., None, None], chain.first, chain.transitions[None, None]
-    )
-    moves = moves + chain.emissions[:, :, None, :]
+    starts, kept = (mask[..., None, None] for mask in (chain.starts, chain.kept))
+    first, transitions = chain.first[None, None, None], chain.transitions[None, None]
+    moves = jnp.where(starts, first, transitions) + chain.emissions[:, :, None, :]
     stay = jnp.where(jnp.eye(chain.first.size, dtype=bool), 0.0, -jnp.inf)
-    moves = jnp.where(
-        chain.kept[..., None, None], moves, stay[None, None].astype(moves.dtype)
-    )
+    moves = jnp.where(kept, moves, stay[None, None].astype(moves.dtype))
     return jax.lax.associative_scan(_product, moves, axis=1)[:, -1, 0]
 
 
@@ -137,7 +134,7 @@ def _final(chain, ends):
 
 
 def place_before(kept: jax.Array) -> jax.Array:
-    """Returns the last kept place before each: ``[B, T]`` int32, -1 where is none.
+    """Returns the last kept place before each: ``[B, T]`` -1 where there is none.
 
     >>> place_before(jnp.array([[True, False, True, False]])).tolist()
     [[-1, 0, 0, 2]]

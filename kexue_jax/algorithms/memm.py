@@ -61,14 +61,15 @@ def _reversed(transitions):
 
 
 def _checked(emissions, transitions, kept, scale):
-    """Refuses wrong shapes; returns widened emissions and transitions."""
+    """Refuses wrong shapes; returns both wide, emissions 0 at hidden places."""
     parts = [*transitions] if isinstance(transitions, LowRank) else [transitions]
-    tags, shapes = emissions.shape[-1], [part.shape for part in parts]
-    size = shapes[0][-1] if len(parts) > 1 and shapes[0] else tags
+    tags, shapes = emissions.shape[-1:], [part.shape for part in parts]
+    other = shapes[0][1:] if len(parts) > 1 else tags
     if (
         emissions.ndim != 3
         or 0 in emissions.shape[1:]
-        or any(shape != (tags, size) for shape in shapes)
+        or len(other) != 1
+        or any(shape != tags + other for shape in shapes)
         or kept.shape != emissions.shape[:2]
         or kept.dtype != jnp.bool_
     ):
@@ -79,9 +80,8 @@ def _checked(emissions, transitions, kept, scale):
         )
     if not scale > 0.0:
         raise ValueError(f"scale must be positive, got {scale}")
-    scores = numerics.widened(emissions)
-    widened = jax.tree.map(lambda part: part.astype(scores.dtype), transitions)
-    return scores, widened
+    scores = jnp.where(kept[..., None], numerics.widened(emissions), 0.0)
+    return scores, jax.tree.map(lambda part: part.astype(scores.dtype), transitions)
 
 
 def _rows(transitions, tags):
@@ -111,8 +111,9 @@ def memm_log_likelihood(
       scale: of the logits behind the first kept place.
 
     Returns:
-      ``[B]``, never above 0; 0 where no place is kept. -inf, with zero gradients, where
-      the sequence is forbidden. The posts' loss is minus its sum by the kept places.
+      ``[B]``, never above 0; 0 where no place is kept. -inf where the sequence is
+      forbidden, and zero gradients at its forbidden moves. The released loss is minus
+      the sum over rows by the number of kept places.
 
     Raises:
       ValueError: if the shapes disagree, `kept` is not bool or `tags` no integers.

@@ -2,13 +2,14 @@
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Generic, NamedTuple, TypeVar
 
 import numpy as np
 
 from kexue_jax.data import fetch
 from kexue_jax.data.annotated import Example, text_of
+from kexue_jax.data.registry import DataSet
 
 E = TypeVar("E", bound=Example)
 
@@ -35,10 +36,13 @@ class Read(NamedTuple, Generic[E]):
 
 
 class Form(NamedTuple):
-    """Which files of a set of the registry make its parts, and how they are read."""
+    """Which files of a set make its parts, and how they are read.
 
-    source: str
-    read: Callable[[Iterable[str]], Read]
+    `source` is the name of a set of the registry, or a `DataSet` of your own.
+    """
+
+    source: str | DataSet
+    read: Callable[..., Read]
     train: tuple[str, ...]
     valid: tuple[str, ...] = ()
     test: tuple[str, ...] = ()

@@ -183,10 +183,11 @@ def entities(
     whole = read_corpus(SETS[name], seed=seed, path=path)
     if types is None:
         return whole
+    chosen = frozenset(types)
 
     def kept(examples: list[Entities]) -> list[Entities]:
         return [
-            Entities(text, tuple(span for span in spans if span.type in types))
+            Entities(text, tuple(span for span in spans if span.type in chosen))
             for text, spans in examples
         ]
 

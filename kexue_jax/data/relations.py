@@ -3,7 +3,7 @@
 import json
 import os
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from functools import partial
 from typing import Literal, NamedTuple
 
@@ -205,8 +205,8 @@ def relations(
     if name not in SETS:
         raise ValueError(f"name must be one of {', '.join(SETS)}, got {name!r}")
     form = SETS[name]
-    read: Callable = partial(form.read, occurrence=occurrence)
-    return read_corpus(form._replace(read=read), seed=seed, path=path)
+    form = form._replace(read=partial(form.read, occurrence=occurrence))
+    return read_corpus(form, seed=seed, path=path)
 
 
 _SENTENCE = re.compile(r'^\d+\t"(.*)"$')

@@ -54,14 +54,17 @@ class LinearChain(nnx.Module):
         draw = nnx.initializers.glorot_uniform() if init is None else init
         self.transitions = nnx.Param(draw(rngs.params(), (tags, tags)))
 
-    def scores(self) -> tuple[jax.Array, dict[str, jax.Array | None]]:
-        """Returns ``transitions`` ``[C, C]`` and the ends ``first`` and ``last``."""
+    def scores(self) -> tuple[jax.Array, jax.Array | None, jax.Array | None]:
+        """Returns transitions ``[C, C]`` and the scores ``[C]`` of both ends."""
         transitions = self.transitions[...]
         if self.allowed is None:
-            return transitions, dict(first=None, last=None)
-        moves, *ends = map(jnp.array, self.allowed)
-        first, last = (jnp.where(end, 0.0, -jnp.inf) for end in ends)
-        return jnp.where(moves, transitions, -jnp.inf), dict(first=first, last=last)
+            return transitions, None, None
+        moves, first, last = map(jnp.array, self.allowed)
+        return (
+            jnp.where(moves, transitions, -jnp.inf),
+            jnp.where(first, 0.0, -jnp.inf),
+            jnp.where(last, 0.0, -jnp.inf),
+        )
 
     def loss(self, emissions: jax.Array, tags: jax.Array, kept: jax.Array) -> jax.Array:
         """Returns the mean over rows of the negative log-likelihood.
@@ -78,8 +81,10 @@ class LinearChain(nnx.Module):
         Raises:
           ValueError: if the shapes disagree.
         """
-        transitions, ends = self.scores()
-        found = linear_chain.log_likelihood(emissions, transitions, tags, kept, **ends)
+        transitions, first, last = self.scores()
+        found = linear_chain.log_likelihood(
+            emissions, transitions, tags, kept, first=first, last=last
+        )
         rows = jnp.sum(jnp.any(kept, axis=1))
         return -jnp.sum(found) / jnp.maximum(rows, 1)
 
@@ -95,5 +100,7 @@ class LinearChain(nnx.Module):
         Raises:
           ValueError: if the shapes disagree.
         """
-        transitions, ends = self.scores()
-        return linear_chain.viterbi(emissions, transitions, kept, **ends)
+        transitions, first, last = self.scores()
+        return linear_chain.viterbi(
+            emissions, transitions, kept, first=first, last=last
+        )

@@ -7,6 +7,7 @@ sentences is another number than the BLEU of a corpus.
 import math
 from collections import Counter
 from collections.abc import Hashable, Sequence
+from importlib import import_module
 from typing import Literal
 
 
@@ -116,7 +117,5 @@ def corpus_text_bleu(
             f"references must be rows of {len(predicted)} texts, at least one, got "
             f"{[len(row) for row in references]}"
         )
-    from sacrebleu.metrics.bleu import BLEU
-
-    scorer = BLEU(tokenize=tokenize)
+    scorer = import_module("sacrebleu.metrics.bleu").BLEU(tokenize=tokenize)
     return scorer.corpus_score([*predicted], [[*row] for row in references]).score / 100

@@ -161,6 +161,17 @@ def test_gradients_are_finite_where_moves_are_forbidden():
     assert not found[0][~KEPT].any()
 
 
+def test_what_hidden_places_hold_does_not_matter():
+    emissions, transitions, kept = drawn()
+    other = np.where(kept[..., None], emissions, np.float32(np.inf))
+    tags = np.where(kept, 1, 99)
+    for function in (likelihood, both):
+        got = function(other, transitions, tags, kept)
+        np.testing.assert_array_equal(got, function(emissions, transitions, tags, kept))
+    chains = [bidirectional_chain(e, transitions, kept) for e in (emissions, other)]
+    np.testing.assert_array_equal(*(best(*chain, kept).scores for chain in chains))
+
+
 def test_bfloat16_is_computed_in_float32():
     emissions, transitions, kept = drawn()
     low = emissions.astype(jnp.bfloat16), transitions.astype(jnp.bfloat16)

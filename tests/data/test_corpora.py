@@ -1,7 +1,12 @@
+import gzip
+import hashlib
+
 import pytest
 
-from kexue_jax.data.annotated import Entities
-from kexue_jax.data.corpora import apart, corpus, cut_apart
+from kexue_jax.data import fetch, registry
+from kexue_jax.data.annotated import Entities, Span
+from kexue_jax.data.corpora import Form, apart, corpus, cut_apart, read_corpus
+from kexue_jax.data.entities import read_tagged
 
 
 def texts(*names):
@@ -54,3 +59,37 @@ def test_few_texts_give_one_to_each_part():
     assert cut_apart([], 2, seed=0) == ([], [[], []])
     with pytest.raises(ValueError, match="parts must be from 0 to 9, got 10"):
         cut_apart(MANY, 10, seed=0)
+
+
+def made(folder, **texts):
+    """A set of packed files in a folder, by their names."""
+    files = []
+    for name, text in texts.items():
+        content = text.encode()
+        (folder / f"{name}.gz").write_bytes(gzip.compress(content))
+        digest = hashlib.sha256(content).hexdigest()
+        row = {"name": f"{name}.gz", "packing": "gzip", "path": name}
+        files.append(row | {"size": len(content), "sha256": digest})
+    words = dict.fromkeys(("title", "task", "licence", "citation", "trimmed"), "words")
+    about = {"name": "made", "language": "zh", "commits": {"a/b": "0" * 40}}
+    return registry.parse({**words, **about, "files": files})
+
+
+def test_files_are_read_into_their_parts_and_notes_are_summed(tmp_path):
+    source = made(
+        tmp_path,
+        one="江 B-LOC\n苏 I-LOC\n\n好 O\n",
+        two="上 I-LOC\n海 I-LOC\n",
+        held="江 B-LOC\n苏 I-LOC\n\n江 I-LOC\n",
+    )
+    form = Form(source, read_tagged, ("one.gz", "two.gz"), test=("held.gz",))
+    whole = read_corpus(form, path=tmp_path)
+    place = Entities("江苏", (Span(0, 2, "LOC"),))
+    assert whole.test == [place, Entities("江", (Span(0, 1, "LOC"),))]
+    assert len(whole.train) == 2
+    assert len(whole.valid) == 1
+    assert {e.text for e in whole.train + whole.valid} == {"江苏", "好", "上海"}
+    assert whole.notes == {"repeated": 0, "shared": 1, "repaired": 2}
+    (tmp_path / "two.gz").unlink()
+    with pytest.raises(fetch.DataNotFoundError, match=r"two\.gz"):
+        read_corpus(form, path=tmp_path)

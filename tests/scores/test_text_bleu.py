@@ -1,6 +1,7 @@
 import math
+from functools import partial
 
-import jax.numpy as jnp
+import jax
 import numpy as np
 import pytest
 
@@ -34,23 +35,18 @@ def test_of_references_the_nearest_length_and_the_most_frequent_grams_count():
 def test_it_is_the_compiled_one_from_four_tokens_on():
     draws = np.random.default_rng(0)
     own, gold = draws.integers(0, 3, (2, 20, 7))
-    lengths = jnp.full(20, 7)
-    got = sentence_bleu(
-        jnp.array(own), lengths, jnp.array(gold)[:, None], lengths[:, None],
-        smoothing="floor",
-    )  # fmt: skip
-    want = [
-        floored_bleu(a.tolist(), [b.tolist()]) for a, b in zip(own, gold, strict=True)
-    ]
+    lengths = np.full(20, 7)
+    compiled = jax.jit(partial(sentence_bleu, smoothing="floor"))
+    got = compiled(own, lengths, gold[:, None], lengths[:, None])
+    pairs = zip(own.tolist(), gold.tolist(), strict=True)
+    want = [floored_bleu(a, [b]) for a, b in pairs]
     np.testing.assert_allclose(got, want, rtol=1e-5)
 
 
-def test_the_mean_over_texts_is_not_the_score_of_the_corpus():
+def test_the_mean_is_over_texts_and_an_empty_one_is_0():
     own, gold = ["北京大学的", "", "上"], ["北京大学的", "上海", "上海的人"]
     got = mean_character_bleu(own, gold)
     assert got == pytest.approx((1.0 + 0.0 + floored_bleu("上", ["上海的人"])) / 3)
-    pytest.importorskip("sacrebleu")
-    assert abs(corpus_text_bleu(own, [gold]) - got) > 0.05
 
 
 def test_case_does_not_matter_and_spaces_are_tokens():

@@ -30,6 +30,13 @@ def test_nltk_gives_the_same_mean():
             assert got == pytest.approx(want, rel=1e-12)
 
 
+def test_the_mean_over_texts_is_not_the_score_of_the_corpus():
+    pytest.importorskip("sacrebleu")
+    own, gold = ["北京大学的", "上"], ["北京大学的", "上海的人"]
+    mean = mean_character_bleu(own, gold)
+    assert abs(corpus_text_bleu(own, [gold], tokenize="char") - mean) > 0.05
+
+
 @pytest.mark.parametrize("tokenize", ["zh", "char"])
 def test_sacrebleu_takes_characters_of_chinese_for_tokens(tokenize):
     sacrebleu = pytest.importorskip("sacrebleu")
