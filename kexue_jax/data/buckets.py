@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 
@@ -11,8 +12,7 @@ Batch = dict[str, np.ndarray]
 LENGTHS = (32, 64, 128, 256, 512)
 
 
-@dataclass(frozen=True)
-class Axes:
+class Axes(NamedTuple):
     """How an array of an example grows.
 
     Attributes:
@@ -37,13 +37,15 @@ class Bucketed:
     within a pool examples are put in order of their lengths, cut into batches and these
     shuffled. So a batch is a function of the seed and of its step alone.
 
-    A batch holds each array of its examples as rows, ``kept`` bool ``[B, T]`` where a
-    text has tokens, ``example`` int32 ``[B]``, which examples they are, and ``weight``
-    float32 ``[B]``, 0 for rows that only fill up the last batch of an epoch.
+    A batch holds each array of its examples as rows, those that fill it up last;
+    ``kept`` bool ``[B, T]``, where a text has tokens; ``example`` int32 ``[B]``, which
+    examples they are; and ``weight`` float32 ``[B]``, 0 for rows that only fill up the
+    last batch of an epoch.
 
     Attributes:
       examples: dicts of arrays, all with ``tokens`` ``[T]``.
-      axes: for each array, how it grows.
+      axes: for each array, how it grows, as the arguments of `Axes`; others are not
+        looked at.
       batch: B.
       lengths: what T may be.
       seed: of the order.
@@ -56,13 +58,14 @@ class Bucketed:
     """
 
     examples: Sequence[Example]
-    axes: Mapping[str, Axes]
+    axes: Mapping[str, Axes | tuple]
     batch: int = 16
     lengths: Sequence[int] = LENGTHS
     seed: int = 0
     pool: int = 50
     least: int = 4
     _sizes: np.ndarray = field(init=False, repr=False, compare=False)
+    _axes: dict[str, Axes] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self):
         if not self.examples:
@@ -81,6 +84,8 @@ class Bucketed:
                 f"{tuple(self.lengths)}"
             )
         object.__setattr__(self, "_sizes", sizes)
+        axes = {name: Axes(*self.axes[name]) for name in self.examples[0]}
+        object.__setattr__(self, "_axes", axes)
 
     @property
     def steps(self) -> int:
@@ -113,9 +118,9 @@ class Bucketed:
         length = next(size for size in sorted(self.lengths) if size >= longest)
         found: Batch = {
             name: self._stacked([example[name] for example in kept], axes, length)
-            for name, axes in self.axes.items()
+            for name, axes in self._axes.items()
         }
-        for name, axes in self.axes.items():
+        for name, axes in self._axes.items():
             found[name][rows < 0] = axes.fill  # instead of the last example, -1
         sizes = np.where(rows < 0, 0, self._sizes[rows])
         found["kept"] = np.arange(length) < sizes[:, None]

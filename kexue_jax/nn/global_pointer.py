@@ -101,8 +101,10 @@ class GlobalPointer(_Pointer):
 
     def queries_and_keys(self, states: jax.Array) -> tuple[jax.Array, jax.Array]:
         """Returns two arrays ``[B, T, C, H]`` of ``[B, T, D]``, turned by positions."""
-        pairs = self.projection(states)
-        pairs = self._turned(pairs.reshape(*pairs.shape[:2], -1, self.head_size))
+        # Flat, as the gradient of a kernel over two axes would copy all of its factors.
+        pairs = self.projection(states.reshape(-1, self.features))
+        pairs = pairs.reshape(*states.shape[:2], 2 * self.types, self.head_size)
+        pairs = self._turned(pairs)
         return pairs[:, :, 0::2], pairs[:, :, 1::2]
 
     def __call__(self, states: jax.Array, kept: jax.Array | None = None) -> jax.Array:
@@ -183,10 +185,10 @@ class EfficientGlobalPointer(_Pointer):
         self, states: jax.Array
     ) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
         """Returns ``[B, T, H]``, twice, and ``[B, T, C]``: of starts and of ends."""
-        pairs = self.projection(states)
-        terms = 0.5 * self.terms(pairs)
-        pairs = jnp.stack([pairs[..., 0::2], pairs[..., 1::2]], axis=2)
-        pairs = self._turned(pairs)
+        pairs = self.projection(states.reshape(-1, self.features))  # flat, as above
+        terms = 0.5 * self.terms(pairs).reshape(*states.shape[:2], -1)
+        pairs = jnp.stack([pairs[..., 0::2], pairs[..., 1::2]], axis=1)
+        pairs = self._turned(pairs.reshape(*states.shape[:2], 2, self.head_size))
         return pairs[:, :, 0], pairs[:, :, 1], terms[..., 1::2], terms[..., 0::2]
 
     def __call__(self, states: jax.Array, kept: jax.Array | None = None) -> jax.Array:

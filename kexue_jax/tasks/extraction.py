@@ -1,0 +1,278 @@
+"""Task: take something out of texts: entities, triples, events, answers.
+
+What is taken out, how gold labels are arrays and how scores become answers is a
+*scheme*, an argument; the task is the same for all.
+"""
+
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any, NamedTuple, Protocol
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from kexue_jax.algorithms.token_places import TokenPlaces
+from kexue_jax.exhibits import Exhibit, Table
+from kexue_jax.nn.functional import functional
+
+_SHOWN = 20  # texts in a report
+Ask = Callable[..., Any]
+PARTS = ("train", "valid", "test")
+
+
+class Labels(NamedTuple):
+    """What a scheme makes of an example.
+
+    Attributes:
+      arrays: by the names of the scheme's `inputs`.
+      gold: what decoding these arrays has to give back; things in a set.
+      missed: how much of the example no token can mark, or the scheme cannot say.
+    """
+
+    arrays: dict[str, np.ndarray]
+    gold: frozenset
+    missed: int
+
+
+class Scheme(Protocol):
+    """How something is taken out of texts; made as ``scheme(examples)``."""
+
+    inputs: Sequence[str]
+    axes: Mapping[str, Any]
+    draws: bool
+
+    def texts(self, example: Any) -> str | tuple[str, str]: ...
+    def all_gold(self, example: Any) -> frozenset: ...
+    def labels(self, example: Any, places: TokenPlaces) -> Labels: ...
+    def head(self, features: int, *, rngs: Any) -> Any: ...
+    def read(self, arrays: Mapping[str, np.ndarray], places: TokenPlaces) -> frozenset:
+        """Decodes gold labels, as scores that are certain of them would be."""
+        ...
+
+    def answers(
+        self, ask: Ask, batch: Mapping[str, np.ndarray], places: Sequence[TokenPlaces]
+    ) -> list[list[tuple[Any, float]]]: ...
+    def scores(self, gold: Sequence, found: Sequence) -> dict[str, float]: ...
+    def as_dict(self, item: Any, score: float, text: str) -> dict[str, Any]:
+        """Returns something that was taken out; ``shown`` says it in a word."""
+        ...
+
+
+def _shown(items):
+    return "; ".join(str(item["shown"]) for item in items)
+
+
+def _sides(text: str | tuple[str, str]) -> tuple[str, ...]:
+    return (text,) if isinstance(text, str) else text
+
+
+class Extraction:
+    """A model and a scheme on a corpus, with scores of its three parts."""
+
+    def __init__(
+        self,
+        *,
+        corpus: Any,
+        tokenizer: Callable[..., Any],
+        encoder: Callable[..., Any],
+        scheme: Callable[..., Scheme],
+        model: Callable[..., Any],
+        bucketed: Callable[..., Any],
+        learns: bool = False,
+        limit: int | None = None,
+    ):
+        """Reads the corpus, and refuses it if its labels do not come back.
+
+        Args:
+          corpus: `train`, `valid` and `test`, sequences of examples.
+          tokenizer: of texts, with ``encode_all`` and ``vocabulary``; or, if it
+            `learns`, what makes one of the texts to learn from, as `Characters` is.
+          encoder: called as ``encoder(V, rngs=)``.
+          scheme: called as ``scheme(examples)`` with those to learn from.
+          model: called as ``model(encoder=, head=, rngs=)``.
+          bucketed: called as ``bucketed(examples, axes)``.
+          learns: whether the tokenizer has to be made.
+          limit: the most examples of each part, for a trial; None for all.
+
+        Raises:
+          ValueError: if an example does not come back from its own labels.
+        """
+        parts = {name: list(getattr(corpus, name))[:limit] for name in PARTS}
+        self.notes = Counter(getattr(corpus, "notes", {}))
+        self.scheme = scheme(parts["train"])
+        if learns:
+            texts = [self.scheme.texts(example) for example in parts["train"]]
+            tokenizer = tokenizer([part for text in texts for part in _sides(text)])
+        self.tokenizer: Any = tokenizer
+        self.examples = parts
+        self.places: dict[str, list[TokenPlaces]] = {}
+        self._bucketed = bucketed
+        self.sets = {name: self._read(name) for name in PARTS}
+        self.batch = self._batch
+        make = partial(encoder, self.tokenizer.vocabulary)
+        self.init, self.apply = functional(
+            partial(model, encoder=make, head=self.scheme.head)
+        )
+        self._asked = jax.jit(self._ask, static_argnames="ask")
+
+    def _tokenized(self, texts):
+        found = self.tokenizer.encode_all(texts)
+        pairs = [isinstance(text, tuple) for text in texts]
+        places = [
+            TokenPlaces(one.offsets, one.added, one.segments if pair else None)
+            for one, pair in zip(found, pairs, strict=True)
+        ]
+        return found, places
+
+    def _read(self, part):
+        examples = self.examples[part]
+        found, places = self._tokenized([self.scheme.texts(e) for e in examples])
+        rows = []
+        for example, tokenized, place in zip(examples, found, places, strict=True):
+            labels = self.scheme.labels(example, place)
+            back = self.scheme.read(labels.arrays, place)
+            if back != labels.gold:
+                raise ValueError(
+                    f"an example of {part} does not come back from its labels: "
+                    f"{example!r:.300}\n  lost: {sorted(labels.gold - back)!r:.200}"
+                    f"\n  invented: {sorted(back - labels.gold)!r:.200}"
+                )
+            self.notes[f"{part}/missed"] += labels.missed
+            self.notes[f"{part}/gold"] += len(self.scheme.all_gold(example))
+            rows.append(
+                {
+                    "tokens": tokenized.tokens,
+                    "segments": tokenized.segments,
+                    **labels.arrays,
+                }
+            )
+        self.places[part] = places
+        return self._rows(rows)
+
+    def _rows(self, rows):
+        axes = {"tokens": (("T",), self.tokenizer.padding), "segments": (("T",), 0)}
+        return self._bucketed(rows, {**axes, **self.scheme.axes})
+
+    def _batch(self, step: int) -> dict[str, np.ndarray]:
+        return self.sets["train"](step)
+
+    def _ask(self, params, extras, batch, inputs, ask):
+        output, _ = self.apply(
+            params,
+            extras,
+            batch["tokens"],
+            batch["kept"],
+            inputs,
+            segments=batch["segments"],
+            ask=ask,
+        )
+        return output
+
+    def loss(self, params, extras, batch, rng):
+        """Returns the mean loss over the rows of the batch.
+
+        A head gives it as it is, or ``[B, ...]``, of each row.
+        """
+        inputs = [batch[name] for name in self.scheme.inputs]
+        keys = (None, None) if rng is None else jax.random.split(rng)
+        if self.scheme.draws:
+            inputs.append(jax.random.key(0) if rng is None else keys[1])
+        loss, extras = self.apply(
+            params,
+            extras,
+            batch["tokens"],
+            batch["kept"],
+            inputs,
+            segments=batch["segments"],
+            offset=batch.get("offset"),
+            ask="loss",
+            train=rng is not None,
+            rng=keys[0],
+        )
+        weight = jnp.sum(batch["weight"])
+        if loss.ndim:  # of each row, and perhaps of each type
+            rows = jnp.mean(loss.reshape(len(loss), -1), axis=1)
+            loss = jnp.sum(rows * batch["weight"]) / jnp.maximum(weight, 1.0)
+        return loss, (extras, {"loss": loss, "weight": weight})
+
+    def _found(self, params, extras, batches, places):
+        """What is taken out of each example, by its number."""
+        found: dict[int, list[tuple[Any, float]]] = {}
+        for batch in batches:
+            numbers = [n for n in batch["example"].tolist() if n >= 0]
+            there = [places[number] for number in numbers]
+
+            def ask(name, *inputs, batch=batch):
+                return jax.device_get(self._asked(params, extras, batch, inputs, name))
+
+            answers = self.scheme.answers(ask, batch, there)
+            found |= dict(zip(numbers, answers, strict=True))
+        return [found[number] for number in range(len(places))]
+
+    def evaluate(self, params, extras) -> dict[str, float]:
+        """Returns the scheme's scores of what is held out, such as ``valid/f1``."""
+        scores: dict[str, float] = {}
+        for part in ("valid", "test"):
+            found = self._found(
+                params, extras, self.sets[part].all_batches(), self.places[part]
+            )
+            gold = [self.scheme.all_gold(example) for example in self.examples[part]]
+            taken = [frozenset(item for item, _ in items) for items in found]
+            for name, value in self.scheme.scores(gold, taken).items():
+                scores[f"{part}/{name}"] = value
+        return scores
+
+    def predict(
+        self, params, extras, inputs: Sequence[str | tuple[str, str]]
+    ) -> list[list[dict[str, Any]]]:
+        """Returns what is taken out of each text, with offsets and scores.
+
+        Args:
+          params, extras: of the task.
+          inputs: texts, or pairs of a question and its context.
+        """
+        texts = [tuple(t) if isinstance(t, list | tuple) else t for t in inputs]
+        found, places = self._tokenized(texts)
+        rows = [{"tokens": one.tokens, "segments": one.segments} for one in found]
+        batches = self._rows(rows).all_batches() if rows else ()
+        every = self._found(params, extras, batches, places)
+        return [
+            [
+                self.scheme.as_dict(item, score, _sides(text)[-1])
+                for item, score in items
+            ]
+            for text, items in zip(texts, every, strict=True)
+        ]
+
+    def exhibits(self, params, extras) -> list[Exhibit]:
+        """Returns some texts with what was taken out of them, and what was missed."""
+        rows = []
+        examples = self.examples["test"][:_SHOWN]
+        texts = [self.scheme.texts(example) for example in examples]
+        found = self.predict(params, extras, texts)
+        for example, text, items in zip(examples, texts, found, strict=True):
+            gold = sorted(self.scheme.all_gold(example))
+            told = [self.scheme.as_dict(item, 1.0, _sides(text)[-1]) for item in gold]
+            rows.append((" / ".join(_sides(text)), _shown(items), _shown(told)))
+        held, notes = ("what", "how many"), sorted(self.notes.items())
+        title = "What was taken out of the first texts"
+        return [
+            Table(title, ("text", "found", "gold"), rows),
+            Table("What the corpus holds", held, notes),
+        ]
+
+    def fingerprint(self) -> dict[str, str | int]:
+        """Returns digests of the parts and of the tokens."""
+        digests = {f"{name}_sha256": s.fingerprint() for name, s in self.sets.items()}
+        gold = hashlib.sha256()
+        for part in ("valid", "test"):
+            for example in self.examples[part]:
+                gold.update(repr(sorted(self.scheme.all_gold(example))).encode())
+        return {
+            **digests,
+            "gold_sha256": gold.hexdigest(),
+            "tokenizer": self.tokenizer.fingerprint(),
+        }
