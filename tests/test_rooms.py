@@ -17,6 +17,7 @@ OTHERS = {
     "data": {
         "numpy",
         "grain",
+        "jieba",
         "pooch",
         "tokenizers",
         "sklearn",

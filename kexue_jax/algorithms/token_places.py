@@ -14,7 +14,12 @@ class TokenPlaces:
     """
 
     def __init__(
-        self, offsets: np.ndarray, added: np.ndarray, segments: np.ndarray | None = None
+        self,
+        offsets: np.ndarray,
+        added: np.ndarray,
+        segments: np.ndarray | None = None,
+        *,
+        text: str = "",
     ):
         """Takes what a tokeniser says.
 
@@ -23,11 +28,12 @@ class TokenPlaces:
           added: bool ``[T]``, True for marks, which stand for no character.
           segments: ``[T]`` integers; with them, spans are those of the second of two
             texts, as a question's context is. None: of the only one.
+          text: the characters, for `words`.
         """
         real = ~np.asarray(added, bool)
         if segments is not None:
             real = real & (np.asarray(segments) == 1)
-        self.real = real
+        self.real, self.text = real, text
         self._offsets = np.asarray(offsets)
         starts, stops = self._offsets[real, 0].tolist(), self._offsets[real, 1].tolist()
         places = np.flatnonzero(real).tolist()
@@ -48,6 +54,11 @@ class TokenPlaces:
     def characters(self, first: int, last: int) -> tuple[int, int]:
         """Returns start and stop, in the text, of tokens; both must stand for some."""
         return int(self._offsets[first, 0]), int(self._offsets[last, 1])
+
+    def words(self, first: int, last: int) -> str:
+        """Returns the characters of tokens."""
+        start, stop = self.characters(first, last)
+        return self.text[start:stop]
 
 
 class Placed(NamedTuple):

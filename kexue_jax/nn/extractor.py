@@ -9,6 +9,7 @@ from flax import nnx
 
 from kexue_jax.algorithms.tagging import AllowedTransitions
 from kexue_jax.nn.backbone import NORMAL
+from kexue_jax.nn.casrel import CasRel
 from kexue_jax.nn.dropout import dropout, dropout_keys
 from kexue_jax.nn.global_pointer import GlobalPointer
 from kexue_jax.nn.linear_chain import LinearChain
@@ -107,6 +108,33 @@ class Tagger(nnx.Module):
         return -total / jnp.maximum(jnp.sum(kept), 1)
 
 
+class Cascade(nnx.Module):
+    """`CasRel` as a head."""
+
+    def __init__(self, features: int, *, predicates: int, rngs: nnx.Rngs):
+        """Arguments are those of `CasRel`."""
+        self.cascade = CasRel(features, predicates=predicates, rngs=rngs)
+
+    def __call__(
+        self, states: jax.Array, kept: jax.Array, subject: jax.Array
+    ) -> tuple[jax.Array, jax.Array]:
+        """Returns logits ``[B, T, 2]`` of subjects and ``[B, T, P, 2]`` of objects."""
+        del kept  # every token is judged alone
+        return self.cascade(states, subject)
+
+    def subjects(self, states: jax.Array, kept: jax.Array) -> jax.Array:
+        """Returns logits ``[B, T, 2]`` of the ends of subjects."""
+        del kept  # as above
+        return self.cascade.subjects(states)
+
+    def objects(
+        self, states: jax.Array, kept: jax.Array, subject: jax.Array
+    ) -> jax.Array:
+        """Returns logits ``[B, T, P, 2]`` of the ends of the objects of a subject."""
+        del kept  # as above
+        return self.cascade.objects(states, subject)
+
+
 class PairLinker(nnx.Module):
     """Three pointers: spans, and links of their starts and of their ends, as GPLinker.
 
@@ -162,3 +190,16 @@ class PairLinker(nnx.Module):
             for pointer, pairs in zip(pointers, (entity, start, stop), strict=True)
         ]
         return found[0] + found[1] + found[2]
+
+
+class AnswerEnds(nnx.Module):
+    """A score of each token for the start, and one for the end, of an answer."""
+
+    def __init__(self, features: int, *, rngs: nnx.Rngs):
+        """Makes a map from D to 2."""
+        self.scores = nnx.Linear(features, 2, kernel_init=NORMAL, rngs=rngs)
+
+    def __call__(self, states: jax.Array, kept: jax.Array) -> jax.Array:
+        """Returns float32 ``[B, T, 2]`` of states ``[B, T, D]``."""
+        del kept  # what is hidden is left to the loss
+        return self.scores(states).astype(jnp.float32)

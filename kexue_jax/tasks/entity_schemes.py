@@ -38,7 +38,7 @@ class Entity(NamedTuple):
 class _Entities:
     """What both schemes share: gold, scores, and how an entity is shown."""
 
-    draws = False
+    may_invent = False
 
     def __init__(self, examples: Sequence[Any]):
         self.types = sorted({span.type for e in examples for span in e.spans})
@@ -86,7 +86,6 @@ class SpanEntities(_Entities):
     Source: https://kexue.fm/archives/8373
     """
 
-    inputs = ("spans",)
     axes: ClassVar = {"spans": ((None, "K", None), NOBODY)}
 
     def __init__(
@@ -124,6 +123,11 @@ class SpanEntities(_Entities):
             filled[kind] += 1
         gold = frozenset(self._entity(places, *span) for span in spans)
         return Labels({"spans": array}, gold, missed)
+
+    def loss(self, ask: Ask, batch: Mapping[str, Any], rng: Any) -> Any:
+        """Returns the multi-label loss ``[B, C]``."""
+        del rng  # nothing is drawn
+        return ask("loss", batch["spans"])
 
     def read(self, arrays: Mapping[str, np.ndarray], places: TokenPlaces) -> frozenset:
         """Returns the entities of ``spans``."""
@@ -168,7 +172,6 @@ class TagEntities(_Entities):
     Source: https://kexue.fm/archives/7196
     """
 
-    inputs = ("tags",)
     axes: ClassVar = {"tags": (("T",), 0)}
 
     def __init__(
@@ -209,6 +212,11 @@ class TagEntities(_Entities):
         array = np.array([self._tag[tag] for tag in tags], np.int32)
         gold = frozenset(self._entity(places, *span[:3]) for span in chosen)
         return Labels({"tags": array}, gold, missed + len(spans) - len(chosen))
+
+    def loss(self, ask: Ask, batch: Mapping[str, Any], rng: Any) -> Any:
+        """Returns the mean loss of the tags."""
+        del rng  # nothing is drawn
+        return ask("loss", batch["tags"])
 
     def read(self, arrays: Mapping[str, np.ndarray], places: TokenPlaces) -> frozenset:
         """Returns the entities of ``tags``."""

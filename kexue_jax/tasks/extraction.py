@@ -27,7 +27,7 @@ class Labels(NamedTuple):
     """What a scheme makes of an example.
 
     Attributes:
-      arrays: by the names of the scheme's `inputs`.
+      arrays: by the names of the scheme's `axes`.
       gold: what decoding these arrays has to give back; things in a set.
       missed: how much of the example no token can mark, or the scheme cannot say.
     """
@@ -38,16 +38,22 @@ class Labels(NamedTuple):
 
 
 class Scheme(Protocol):
-    """How something is taken out of texts; made as ``scheme(examples)``."""
+    """How something is taken out of texts; made as ``scheme(examples)``.
 
-    inputs: Sequence[str]
+    Attributes:
+      axes: how the arrays of its labels grow, as `Bucketed` takes it.
+      may_invent: whether labels may mean more than they were made of, which is counted
+        and no reason to refuse a corpus.
+    """
+
     axes: Mapping[str, Any]
-    draws: bool
+    may_invent: bool
 
     def texts(self, example: Any) -> str | tuple[str, str]: ...
     def all_gold(self, example: Any) -> frozenset: ...
     def labels(self, example: Any, places: TokenPlaces) -> Labels: ...
     def head(self, features: int, *, rngs: Any) -> Any: ...
+    def loss(self, ask: Ask, batch: Mapping[str, jax.Array], rng: Any) -> jax.Array: ...
     def read(self, arrays: Mapping[str, np.ndarray], places: TokenPlaces) -> frozenset:
         """Decodes gold labels, as scores that are certain of them would be."""
         ...
@@ -120,10 +126,14 @@ class Extraction:
 
     def _tokenized(self, texts):
         found = self.tokenizer.encode_all(texts)
-        pairs = [isinstance(text, tuple) for text in texts]
         places = [
-            TokenPlaces(one.offsets, one.added, one.segments if pair else None)
-            for one, pair in zip(found, pairs, strict=True)
+            TokenPlaces(
+                one.offsets,
+                one.added,
+                None if isinstance(text, str) else one.segments,
+                text=_sides(text)[-1],
+            )
+            for one, text in zip(found, texts, strict=True)
         ]
         return found, places
 
@@ -134,7 +144,10 @@ class Extraction:
         for example, tokenized, place in zip(examples, found, places, strict=True):
             labels = self.scheme.labels(example, place)
             back = self.scheme.read(labels.arrays, place)
-            if back != labels.gold:
+            self.notes[f"{part}/invented"] += len(back - labels.gold)
+            if not labels.gold <= back or not (
+                self.scheme.may_invent or back <= labels.gold
+            ):
                 raise ValueError(
                     f"an example of {part} does not come back from its labels: "
                     f"{example!r:.300}\n  lost: {sorted(labels.gold - back)!r:.200}"
@@ -176,27 +189,31 @@ class Extraction:
 
         A head gives it as it is, or ``[B, ...]``, of each row.
         """
-        inputs = [batch[name] for name in self.scheme.inputs]
-        keys = (None, None) if rng is None else jax.random.split(rng)
-        if self.scheme.draws:
-            inputs.append(jax.random.key(0) if rng is None else keys[1])
-        loss, extras = self.apply(
-            params,
-            extras,
-            batch["tokens"],
-            batch["kept"],
-            inputs,
-            segments=batch["segments"],
-            offset=batch.get("offset"),
-            ask="loss",
-            train=rng is not None,
-            rng=keys[0],
-        )
+        first, second = (None, None) if rng is None else jax.random.split(rng)
+        after = extras
+
+        def ask(name, *inputs):
+            nonlocal after
+            output, after = self.apply(
+                params,
+                extras,
+                batch["tokens"],
+                batch["kept"],
+                inputs,
+                segments=batch["segments"],
+                offset=batch.get("offset"),
+                ask=name,
+                train=rng is not None,
+                rng=first,
+            )
+            return output
+
+        loss = self.scheme.loss(ask, batch, second)
         weight = jnp.sum(batch["weight"])
         if loss.ndim:  # of each row, and perhaps of each type
             rows = jnp.mean(loss.reshape(len(loss), -1), axis=1)
             loss = jnp.sum(rows * batch["weight"]) / jnp.maximum(weight, 1.0)
-        return loss, (extras, {"loss": loss, "weight": weight})
+        return loss, (after, {"loss": loss, "weight": weight})
 
     def _found(self, params, extras, batches, places):
         """What is taken out of each example, by its number."""
