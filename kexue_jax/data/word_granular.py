@@ -94,9 +94,13 @@ class WordGranular:
         self.vocabulary = len(vocabulary)
         self._row_of = {piece: row for row, piece in enumerate(vocabulary)}
         self._words, self._lowercase, self._length = words, lowercase, length
-        for name in ("padding", "unknown", "first", "between", "hidden"):
-            setattr(self, name, getattr(self.pieces_alone, name))
-        self.pieces = self.pieces_alone.pieces
+        inner = self.pieces_alone
+        self.padding, self.unknown, self.hidden = (
+            inner.padding,
+            inner.unknown,
+            inner.hidden,
+        )
+        self.first, self.between, self.pieces = inner.first, inner.between, inner.pieces
 
     def _tokens(self, text: str) -> Iterator[tuple[int, int, int]]:
         """Yields each token, and where it begins and ends in the text."""

@@ -193,14 +193,14 @@ class LinkedEvents(_Events):
             ]
             parts = sorted(
                 Part(
-                    a.role,
+                    str(a.role),
                     *places.characters(a.start, a.end),
                     places.words(a.start, a.end),
                 )
                 for a in arguments
             )
             score = float(span_probability(min(scores)))
-            taken.append((Happening(kind, tuple(parts)), score))
+            taken.append((Happening(str(kind), tuple(parts)), score))
         return taken
 
     def answers(

@@ -329,14 +329,13 @@ def _targets(facts, subject, *, shape):
     size, predicates = shape
     there = facts[:, 0] >= 0
     outside = size  # where what is not there is put, and dropped
-    put = dict(mode="drop")
     found = jnp.zeros((size, 2))
     for end in range(2):
         at = jnp.where(there, facts[:, end], outside)
-        found = found.at[at, end].set(1.0, **put)
+        found = found.at[at, end].set(1.0, mode="drop")
     own = there & jnp.all(facts[:, :2] == subject[None], axis=1)
     linked = jnp.zeros((size, predicates, 2))
     for end in range(2):
         at = jnp.where(own, facts[:, 3 + end], outside)
-        linked = linked.at[at, facts[:, 2], end].set(1.0, **put)
+        linked = linked.at[at, facts[:, 2], end].set(1.0, mode="drop")
     return found, linked

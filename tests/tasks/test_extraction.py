@@ -1,0 +1,169 @@
+from functools import partial
+
+import jax
+import numpy as np
+import optax
+import pytest
+
+from kexue_jax.data.annotated import Entities, Span
+from kexue_jax.data.buckets import Bucketed
+from kexue_jax.data.characters import Characters
+from kexue_jax.data.corpora import Corpus
+from kexue_jax.data.drawn_annotations import drawn
+from kexue_jax.nn import families
+from kexue_jax.nn.extractor import Extractor, Tagger
+from kexue_jax.tasks.answer_schemes import EndsOfAnswers, SpansOfAnswers
+from kexue_jax.tasks.entity_schemes import Entity, SpanEntities, TagEntities
+from kexue_jax.tasks.event_schemes import LinkedEvents, TaggedEvents
+from kexue_jax.tasks.extraction import Extraction
+from kexue_jax.tasks.relation_schemes import CascadedTriples, LinkedTriples
+
+ENCODER = partial(families.roformer, features=32, layers=1, heads=2, hidden=64)
+ALONE = partial(TagEntities, tagger=partial(Tagger, chain=None), scheme="BIOES")
+SCHEMES = {
+    "spans": ("weather", SpanEntities, 0.95),
+    "chain": ("weather", TagEntities, 0.95),
+    "alone": ("weather", ALONE, 0.95),
+    "linked triples": ("relations", LinkedTriples, 0.9),
+    "cascaded triples": ("relations", CascadedTriples, 0.75),
+    "linked events": ("events", LinkedEvents, 0.9),
+    "tagged events": ("events", TaggedEvents, 0.75),
+    "ends of answers": ("questions", EndsOfAnswers, 0.9),
+    "spans of answers": ("questions", SpansOfAnswers, 0.9),
+}
+
+
+def made(corpus, scheme, **changes):
+    options = dict(
+        tokenizer=partial(Characters, least=1),
+        learns=True,
+        encoder=ENCODER,
+        scheme=scheme,
+        model=Extractor,
+        bucketed=partial(Bucketed, batch=16, lengths=(64, 128)),
+    )
+    return Extraction(corpus=corpus, **options | changes)
+
+
+def trained(task, steps):
+    params, extras = jax.jit(task.init)(jax.random.key(0))
+    tx = optax.adam(3e-3)
+    state = tx.init(params)
+
+    @jax.jit
+    def step(params, state, batch, rng):
+        grads = jax.grad(lambda p: task.loss(p, extras, batch, rng)[0])(params)
+        updates, state = tx.update(grads, state, params)
+        return optax.apply_updates(params, updates), state
+
+    for number in range(steps):
+        batch = task.batch(number)
+        params, state = step(params, state, batch, jax.random.key(number))
+    return params, extras
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SCHEMES)
+def test_every_scheme_learns_what_is_to_be_taken_out(name):
+    kind, scheme, least = SCHEMES[name]
+    is_asked = kind == "questions"  # who is meant has to be looked up
+    encoder = partial(ENCODER, layers=2) if is_asked else ENCODER
+    task = made(drawn(kind, train=768 if is_asked else 192), scheme, encoder=encoder)
+    params, extras = trained(task, 700 if is_asked else 250)
+    scores = task.evaluate(params, extras)
+    assert scores["test/f1"] > least
+    example = task.examples["test"][0]
+    text = task.scheme.texts(example)
+    (found,) = task.predict(params, extras, [text])
+    whole = text if isinstance(text, str) else text[1]
+    assert found
+    for item in found:
+        assert 0.0 <= item["score"] <= 1.0
+        assert item["shown"]
+        for part in (item, *item.get("arguments", ()), *map(item.get, ("subject",))):
+            if part and "start" in part:
+                words = part.get("text", part.get("words"))
+                assert whole[part["start"] : part["stop"]] == words
+
+
+@pytest.mark.parametrize("name", SCHEMES)
+def test_gold_labels_come_back_and_are_scored_as_right(name):
+    kind, scheme, _ = SCHEMES[name]
+    task = made(drawn(kind, train=24, held_out=8), scheme)
+    for part, examples in task.examples.items():
+        gold = [task.scheme.all_gold(example) for example in examples]
+        assert task.scheme.scores(gold, gold)["f1"] == 1.0
+        none = [frozenset()] * len(gold)
+        assert task.scheme.scores(gold, none)["f1"] == 0.0
+        assert task.notes[f"{part}/invented"] == 0
+    if name != "tagged events":  # they cannot say that one span is in two events
+        assert not any(n for key, n in task.notes.items() if key.endswith("missed"))
+
+
+@pytest.mark.parametrize("name", ["spans", "chain", "cascaded triples"])
+def test_losses_and_gradients_are_finite_and_padding_is_not_read(name):
+    kind, scheme, _ = SCHEMES[name]
+    task = made(drawn(kind, train=24, held_out=8), scheme)
+    params, extras = jax.jit(task.init)(jax.random.key(0))
+    batch = task.sets["train"].padded([0, 1, 2, -1])
+    value = jax.jit(
+        jax.value_and_grad(lambda p, b: task.loss(p, extras, b, jax.random.key(0))[0])
+    )
+    loss, grads = value(params, batch)
+    assert np.isfinite(loss)
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(grads))
+    other = dict(batch)
+    other["tokens"] = np.where(batch["kept"], batch["tokens"], 3).astype(np.int32)
+    again, _ = value(params, other)
+    np.testing.assert_allclose(loss, again, rtol=1e-6)
+
+
+def test_entities_that_meet_are_taken_as_spans_and_missed_as_tags():
+    text = "the bank of England pays"
+    nested = Entities(text, (Span(4, 19, "firm"), Span(12, 19, "place")))
+    corpus = Corpus([nested], [nested], [nested], {})
+    spans, tags = made(corpus, SpanEntities), made(corpus, TagEntities)
+    assert spans.notes["train/missed"] == 0
+    assert tags.notes["train/missed"] == 1
+    assert tags.scheme.labels(nested, tags.places["train"][0]).gold == {
+        Entity(4, 19, "firm")
+    }
+
+
+def test_what_the_tokens_cannot_mark_is_counted_and_not_learned():
+    text = "x" * 50 + " Bonn"
+    long = Entities(text, (Span(51, 55, "place"), Span(0, 1, "x")))
+    corpus = Corpus([long], [long], [long], {})
+    cut = partial(Characters, least=1, length=20)
+    task = made(corpus, SpanEntities, tokenizer=cut)
+    assert task.notes["train/missed"] == 1
+    assert task.notes["train/gold"] == 2
+
+
+class Forgetful(SpanEntities):
+    """Ends are taken for half-open, the classic fault."""
+
+    def labels(self, example, places):
+        found = super().labels(example, places)
+        arrays = {"spans": found.arrays["spans"].copy()}
+        arrays["spans"][..., 1] += arrays["spans"][..., 1] >= 0
+        return found._replace(arrays=arrays)
+
+
+def test_labels_that_do_not_come_back_are_refused_before_anything_is_trained():
+    with pytest.raises(
+        ValueError, match=r"does not come back from its labels"
+    ) as caught:
+        made(drawn("weather", train=4, held_out=2), Forgetful)
+    assert "lost: [Entity(start=" in str(caught.value)
+    with pytest.raises(ValueError, match="examples must hold an entity"):
+        empty = [Entities("nothing", ())]
+        made(Corpus(empty, empty, empty, {}), SpanEntities)
+
+
+def test_the_fingerprint_is_of_texts_labels_and_tokens():
+    prints = [
+        made(drawn("weather", train=8, held_out=4, seed=seed), scheme).fingerprint()
+        for seed, scheme in ((0, SpanEntities), (0, SpanEntities), (1, SpanEntities))
+    ]
+    assert prints[0] == prints[1] != prints[2]
