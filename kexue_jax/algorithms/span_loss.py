@@ -65,7 +65,8 @@ def span_loss(
 
     >>> features = jnp.ones((1, 2, 1, 4))
     >>> positives = jnp.array([[[[0, 1], [-1, -1]]]])
-    >>> round(span_loss(features, features, positives).item(), 3)  # 3 scores of 2
+    >>> loss = jax.jit(span_loss)(features, features, positives)
+    >>> round(loss.item(), 3)  # of 3 scores of 2
     2.886
     """
     scale = query.shape[-1] ** -0.5 if scale is None else scale
@@ -202,7 +203,7 @@ def _sums(plan, inputs):
     inner = jnp.where(large, jnp.exp(-top) + total, 1.0)
     small = jnp.log1p(jnp.where(large, 0.0, total))
     wrong = jnp.where(large, top + jnp.log(inner), small)
-    missed = log_one_plus_sum_exp(jnp.where(own > -jnp.inf, -own, -jnp.inf))
+    missed = log_one_plus_sum_exp(jnp.where(own != -jnp.inf, -own, -jnp.inf))
     return wrong, missed, own
 
 
@@ -221,7 +222,7 @@ def _loss_backward(plan, saved, change):
     inputs, (wrong, missed, own) = saved
     rows, columns = plan.tiles()
     wrong, missed, change = (x[..., None] for x in (wrong, missed, change))
-    some = own > -jnp.inf
+    some = own != -jnp.inf
     pull = -change * jnp.exp(jnp.where(some, -own - missed, -jnp.inf))
     operands = (*inputs.starts, *inputs.ends)
 

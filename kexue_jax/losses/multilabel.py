@@ -25,7 +25,7 @@ def _widened(scores, kept):
     if scores.ndim < 1:
         raise ValueError(f"scores must be [..., C], got {scores.shape}")
     scores = numerics.widened(scores)
-    real = scores > -jnp.inf
+    real = scores != -jnp.inf  # a nan is not hidden
     if kept is None:
         return scores, real
     if kept.dtype != jnp.bool_ or not _fits(kept.shape, scores):
@@ -160,7 +160,7 @@ def sparse_multilabel_cross_entropy(
       takes, and without a class that is given up for padding.
 
     >>> scores, positives = jnp.array([2.0, -1.0, -3.0]), jnp.array([0, -1])
-    >>> round(sparse_multilabel_cross_entropy(scores, positives).item(), 4)
+    >>> round(jax.jit(sparse_multilabel_cross_entropy)(scores, positives).item(), 4)
     0.4759
     """
     scores, kept = _widened(scores, kept)
@@ -187,7 +187,7 @@ def sparse_multilabel_cross_entropy(
     own = jnp.take_along_axis(
         scores, positives, axis=-1, mode="fill", fill_value=-jnp.inf
     )
-    missed = jnp.where(first & (own > -jnp.inf), -own, -jnp.inf)
+    missed = jnp.where(first & (own != -jnp.inf), -own, -jnp.inf)
     count = math.prod(scores.shape[:-1])
     flat = (x.reshape(count, x.shape[-1]) for x in (scores, positives))
     rest = jax.vmap(lambda row, own: row.at[own].set(-jnp.inf, mode="drop"))(*flat)
@@ -211,7 +211,7 @@ def symmetric_multilabel_divergence(
       kept: bool, broadcastable to ``[..., C]``; True keeps an entry. None: all.
 
     Returns:
-      ``[...]`` float32, or float64 if both are; never below 0.
+      ``[...]`` float32, or float64 if either is; never below 0.
 
     Raises:
       ValueError: if the shapes disagree, or `kept` is not bool.
@@ -255,7 +255,8 @@ def log_subset_partition(scores: jax.Array, size: int) -> jax.Array:
 
     Source: https://kexue.fm/archives/7359, where it is found by Newton's identities.
 
-    >>> round(log_subset_partition(jnp.zeros(3), 2).item(), 4)  # log of 3 pairs
+    >>> pairs = jax.jit(log_subset_partition, static_argnums=1)(jnp.zeros(3), 2)
+    >>> round(pairs.item(), 4)  # log of 3
     1.0986
     """
     if size < 0:

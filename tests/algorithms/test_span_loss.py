@@ -134,6 +134,13 @@ def test_losses_are_never_negative_or_nan_at_extreme_scores(size):
             assert not any(own.any() for own in grads)
 
 
+def test_a_feature_that_is_no_number_makes_the_losses_it_is_in_none():
+    inputs = [np.asarray(x, np.float32) for x in arrays("plain")]
+    inputs[0][0, 3, 0] = np.nan  # of a gold span's start
+    found, _ = pulled(inputs, POSITIVES, KEPT, np.ones((B, C)), kind="plain", block=3)
+    assert np.isnan(found).tolist() == [[True, False, False], [False] * 3]
+
+
 def test_one_token_and_no_positives_are_edges_like_others():
     inputs = [np.ones((1, 1, 1, 4), np.float32)] * 2
     nothing = np.zeros((1, 1, 0, 2), np.int32)

@@ -210,6 +210,14 @@ def test_a_score_of_minus_infinity_hides_right_and_wrong_alike():
         assert np.isfinite(slope).all()
 
 
+def test_a_score_that_is_no_number_makes_the_loss_of_its_row_none():
+    scores, labels, _ = rows()
+    scores[1, labels[1].argmax()] = scores[2, labels[2].argmin()] = np.nan
+    scores = scores.astype(np.float32)
+    for function, own in ((DENSE, labels), (SPARSE, numbers(labels)), (SOFT, labels)):
+        assert np.isnan(function(scores, own)).tolist() == [False, True, True, False]
+
+
 def test_soft_labels_of_0_and_1_are_hard_and_the_optimum_is_half_the_logit():
     scores, labels, kept = rows()
     with jax.enable_x64(True):
