@@ -1,5 +1,6 @@
 """What the pages say is true of the code: examples run, commands and links exist."""
 
+import csv
 import importlib
 import inspect
 import re
@@ -248,3 +249,45 @@ def test_the_page_of_attention_says_what_each_function_can_do(
     else:
         with pytest.raises(ValueError, match="mask"):
             shape(whole)
+
+
+def means(name, score, *paths):
+    """Means of a recorded sweep's score over seeds, by the values of `paths`."""
+    found = {}
+    with open(
+        ROOT / "docs" / "sweeps" / name / "results.csv", encoding="utf-8"
+    ) as rows:
+        for row in csv.DictReader(rows):
+            assert row["state"] == "done"
+            key = tuple(row[path] for path in paths)
+            found.setdefault(key, []).append(float(row[score]))
+    return {key: sum(values) / len(values) for key, values in found.items()}
+
+
+def test_the_lessons_of_the_recorded_sweeps_are_of_their_tables():
+    text = (ROOT / "docs" / "recorded_sweeps.md").read_text("utf-8")
+    rule, batch = "optimizer.rule", "task.source.batch"
+    matrix = f"{rule}.transforms.matrix.learning_rate.peak_value"
+    rate = f"{rule}.learning_rate.peak_value"
+    bits = means("rates", "valid/bits_per_byte", rule, batch, matrix, rate)
+    muon = {at: bits["muon", "40", at, ""] for at in ("0.01", "0.03", "0.1")}
+    adamw = {at: bits["adamw", "40", "", at] for at in ("0.002", "0.008", "0.032")}
+    lion = {at: bits["lion", "40", "", at] for at in ("0.002", "0.032")}
+    told = [muon["0.03"], adamw["0.008"], lion["0.032"], lion["0.002"]]
+    told += [muon["0.1"] - muon["0.03"], muon["0.01"] - muon["0.03"]]
+    told += [adamw["0.032"] - adamw["0.008"], adamw["0.002"] - adamw["0.008"]]
+    told += [bits["muon", "20", "0.03", ""] - muon["0.03"]]
+    told += [bits["adamw", "20", "", "0.008"] - adamw["0.008"]]
+    told += [adamw["0.008"] - muon["0.03"]]
+    assert min(bits.values()) == muon["0.03"]
+    right = means("lengths", "valid/accuracy", "variant", "task.data.longest")
+    for length in ("33", "65", "129"):
+        softmax, nystrom = right["softmax", length], right["nystrom", length]
+        assert softmax > nystrom > right["convolution", length]
+        told += [right["convolution", length], nystrom]
+    told += [right["alone", "33"], right["alone", "129"]]
+    lacking = [x for x in told if f"{x:.3f}" not in text]
+    # A half is written up or down.
+    assert not [x for x in lacking if f"{x + 1e-9:.3f}" not in text]
+    assert "44 runs" in text
+    assert "24 runs" in text

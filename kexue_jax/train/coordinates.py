@@ -92,7 +92,7 @@ def _draw(shown: Coordinates, places: np.ndarray, ticks: Sequence[list]) -> byte
     from matplotlib import colormaps
 
     fig, ax = plots.figure(shown.title, height=3.4, grid="x")
-    fig.set_figwidth(max(5.2, 1.25 * len(shown.axes) + 1.0))
+    fig.set_figwidth(max(5.2, 1.4 * len(shown.axes) + 1.0))
     score = places[-1]
     good = 1.0 - score if shown.low_is_best else score
     order = np.argsort(np.where(np.isfinite(good), good, -1.0))
@@ -114,14 +114,24 @@ def _draw(shown: Coordinates, places: np.ndarray, ticks: Sequence[list]) -> byte
                 va="center",
                 bbox={"boxstyle": "round,pad=0.15", "fc": "white", "ec": "none"},
             ).get_bbox_patch().set_alpha(0.75)
-    ax.set_xticks(x, [_heading(name) for name in shown.axes])
+    ax.set_xticks(x, headings(shown.axes))
     ax.set_yticks([])
     ax.set_ylim(-0.06, 1.06)
     ax.spines["left"].set_visible(False)
     return plots.png(fig)
 
 
-def _heading(path: str) -> str:
-    """The end of a dotted path, over two lines if it is long."""
-    name = ".".join(path.split(".")[-2:]) if "/" not in path else path
-    return plots.drawable(textwrap.fill(name.replace(".", ". "), 16).replace(". ", "."))
+def headings(paths: Sequence[str]) -> list[str]:
+    """Returns the ends of dotted paths, as long as tells them apart, over lines.
+
+    >>> headings(["a.first.rate", "b.first.rate", "seed", "valid/loss"])
+    ['a.\\nfirst.\\nrate', 'b.\\nfirst.\\nrate', 'seed', 'valid/loss']
+    """
+    parts = [[path] if "/" in path else path.split(".") for path in paths]
+    found = []
+    for own in parts:
+        count = 2
+        while count < len(own) and sum(own[-count:] == p[-count:] for p in parts) > 1:
+            count += 1
+        found.append(".\n".join(map(plots.drawable, own[-count:])))
+    return found

@@ -156,9 +156,10 @@ def test_labels_that_do_not_come_back_are_refused_before_anything_is_trained():
     ) as caught:
         made(drawn("weather", train=4, held_out=2), Forgetful)
     assert "lost: [Entity(start=" in str(caught.value)
+    empty = [Entities("nothing", ())]
+    nothing = Corpus(empty, empty, empty, {})
     with pytest.raises(ValueError, match="examples must hold an entity"):
-        empty = [Entities("nothing", ())]
-        made(Corpus(empty, empty, empty, {}), SpanEntities)
+        made(nothing, SpanEntities)
 
 
 def test_the_fingerprint_is_of_texts_labels_and_tokens():
