@@ -11,6 +11,7 @@ OURS = ("kexue_jax", "experiments")
 OTHERS = {
     "numerics": {"jax"},
     "exhibits": {"numpy"},
+    "marked_texts": set(),
     "build": set(),
     "kernels": {"jax", "kexue_jax.numerics"},
     "attention": {"jax", "numpy", "kexue_jax.numerics", "kexue_jax.kernels"},
@@ -37,6 +38,7 @@ OTHERS = {
         "mlflow",
         "trackio",
         "kexue_jax.exhibits",
+        "kexue_jax.marked_texts",
     },
     "experiments": {
         "jax",
@@ -71,6 +73,7 @@ OTHERS["pretrained"] = {"jax", "numpy", "flax", "ml_dtypes"} | {
 }
 BEHIND_TASKS = "numerics attention position metrics losses algorithms kernels nn scores"
 OTHERS["tasks"] = {"jax", "numpy", "optax", "kexue_jax.exhibits"}
+OTHERS["tasks"] |= {"kexue_jax.marked_texts"}
 OTHERS["tasks"] |= {f"kexue_jax.{room}" for room in BEHIND_TASKS.split(" ")}
 
 

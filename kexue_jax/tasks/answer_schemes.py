@@ -29,6 +29,7 @@ class _Answers:
     """What both schemes share: gold, labels, scores, and how an answer is shown."""
 
     may_invent = False
+    asks_again = False
     axes: ClassVar = {"answer": ((None,), -1)}
 
     def __init__(self, examples: Sequence[Any], *, longest: int, score: Callable):
@@ -75,6 +76,10 @@ class _Answers:
         right = {str(n): [a.words for a in sorted(own)] for n, own in enumerate(gold)}
         scores = self._score(replies, right)
         return {"exact": scores.exact_match, "f1": scores.f1}
+
+    def marks(self, item: Reply) -> list[tuple[int, int, str]]:
+        """Returns the one place of an answer."""
+        return [(item.start, item.stop, "answer")]
 
     def as_dict(self, item: Reply, score: float, text: str) -> dict[str, Any]:
         """Returns an answer with its place in the context."""

@@ -39,6 +39,7 @@ class _Entities:
     """What both schemes share: gold, scores, and how an entity is shown."""
 
     may_invent = False
+    asks_again = False
 
     def __init__(self, examples: Sequence[Any]):
         self.types = sorted({span.type for e in examples for span in e.spans})
@@ -72,6 +73,10 @@ class _Entities:
         for kind in self.types:
             scores[f"f1/{kind}"] = by_type[kind].f1 if kind in by_type else 0.0
         return scores
+
+    def marks(self, item: Entity) -> list[tuple[int, int, str]]:
+        """Returns the one place of an entity."""
+        return [(item.start, item.stop, item.type)]
 
     def as_dict(self, item: Entity, score: float, text: str) -> dict[str, Any]:
         """Returns an entity with its words."""

@@ -76,6 +76,10 @@ class _Events:
         )
         return {**scores, "fuzzy_f1": fuzzy.f1, "event_f1": whole.f1}
 
+    def marks(self, item: Happening) -> list[tuple[int, int, str]]:
+        """Returns the places of trigger and arguments."""
+        return [(p.start, p.stop, f"{item.type}: {p.role}") for p in item.parts]
+
     def as_dict(self, item: Happening, score: float, text: str) -> dict[str, Any]:
         """Returns an event with the words and places of its parts."""
         del text  # the words are there
@@ -98,6 +102,7 @@ class LinkedEvents(_Events):
     """
 
     may_invent = False
+    asks_again = False
     axes: ClassVar = {
         name: ((None, "K", None), NOBODY) for name in ("entity", "start", "stop")
     }
@@ -226,6 +231,7 @@ class TaggedEvents(_Events):
     """
 
     may_invent = False
+    asks_again = False
     axes: ClassVar = TagEntities.axes
 
     def __init__(

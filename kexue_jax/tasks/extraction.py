@@ -7,7 +7,7 @@ What is taken out, how gold labels are arrays and how scores become answers is a
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from functools import cached_property, partial
 from typing import Any, NamedTuple, Protocol
 
 import jax
@@ -16,6 +16,7 @@ import numpy as np
 
 from kexue_jax.algorithms.token_places import TokenPlaces
 from kexue_jax.exhibits import Exhibit, Table
+from kexue_jax.marked_texts import Mark, MarkedTexts
 from kexue_jax.nn.functional import functional
 
 _SHOWN = 20  # texts in a report
@@ -44,10 +45,12 @@ class Scheme(Protocol):
       axes: how the arrays of its labels grow, as `Bucketed` takes it.
       may_invent: whether labels may mean more than they were made of, which is counted
         and no reason to refuse a corpus.
+      asks_again: whether it asks the model again with what it has found.
     """
 
     axes: Mapping[str, Any]
     may_invent: bool
+    asks_again: bool
 
     def texts(self, example: Any) -> str | tuple[str, str]: ...
     def all_gold(self, example: Any) -> frozenset: ...
@@ -62,13 +65,10 @@ class Scheme(Protocol):
         self, ask: Ask, batch: Mapping[str, np.ndarray], places: Sequence[TokenPlaces]
     ) -> list[list[tuple[Any, float]]]: ...
     def scores(self, gold: Sequence, found: Sequence) -> dict[str, float]: ...
+    def marks(self, item: Any) -> Sequence[tuple[int, int, str]]: ...
     def as_dict(self, item: Any, score: float, text: str) -> dict[str, Any]:
         """Returns something that was taken out; ``shown`` says it in a word."""
         ...
-
-
-def _shown(items):
-    return "; ".join(str(item["shown"]) for item in items)
 
 
 def _sides(text: str | tuple[str, str]) -> tuple[str, ...]:
@@ -90,7 +90,10 @@ class Extraction:
         learns: bool = False,
         limit: int | None = None,
     ):
-        """Reads the corpus, and refuses it if its labels do not come back.
+        """Learns from the corpus what there is to be taken out.
+
+        Before it gives a batch or its `fingerprint`, which is before training, the task
+        refuses the corpus if an example does not come back from its own labels.
 
         Args:
           corpus: `train`, `valid` and `test`, sequences of examples.
@@ -102,9 +105,6 @@ class Extraction:
           bucketed: called as ``bucketed(examples, axes)``.
           learns: whether the tokenizer has to be made.
           limit: the most examples of each part, for a trial; None for all.
-
-        Raises:
-          ValueError: if an example does not come back from its own labels.
         """
         parts = {name: list(getattr(corpus, name))[:limit] for name in PARTS}
         self.notes = Counter(getattr(corpus, "notes", {}))
@@ -114,10 +114,7 @@ class Extraction:
             tokenizer = tokenizer([part for text in texts for part in _sides(text)])
         self.tokenizer: Any = tokenizer
         self.examples = parts
-        self.places: dict[str, list[TokenPlaces]] = {}
         self._bucketed = bucketed
-        self.sets = {name: self._read(name) for name in PARTS}
-        self.batch = self._batch
         make = partial(encoder, self.tokenizer.vocabulary)
         self.init, self.apply = functional(
             partial(model, encoder=make, head=self.scheme.head)
@@ -136,6 +133,17 @@ class Extraction:
             for one, text in zip(found, texts, strict=True)
         ]
         return found, places
+
+    @cached_property
+    def sets(self) -> dict[str, Any]:
+        """The parts as sources of batches; read when they are first needed."""
+        return {name: self._read(name) for name in PARTS}
+
+    @cached_property
+    def places(self) -> dict[str, list[TokenPlaces]]:
+        """Where the tokens of each part stand in its texts."""
+        texts = {n: [self.scheme.texts(e) for e in x] for n, x in self.examples.items()}
+        return {name: self._tokenized(each)[1] for name, each in texts.items()}
 
     def _read(self, part):
         examples = self.examples[part]
@@ -162,14 +170,20 @@ class Extraction:
                     **labels.arrays,
                 }
             )
-        self.places[part] = places
         return self._rows(rows)
+
+    def _rows_of(self, texts):
+        """Batches of texts that have no labels."""
+        found, _ = self._tokenized(texts)
+        rows = [{"tokens": one.tokens, "segments": one.segments} for one in found]
+        return self._rows(rows).all_batches() if rows else ()
 
     def _rows(self, rows):
         axes = {"tokens": (("T",), self.tokenizer.padding), "segments": (("T",), 0)}
         return self._bucketed(rows, {**axes, **self.scheme.axes})
 
-    def _batch(self, step: int) -> dict[str, np.ndarray]:
+    def batch(self, step: int) -> dict[str, np.ndarray]:
+        """Returns the batch of a step."""
         return self.sets["train"](step)
 
     def _ask(self, params, extras, batch, inputs, ask):
@@ -251,11 +265,9 @@ class Extraction:
           params, extras: of the task.
           inputs: texts, or pairs of a question and its context.
         """
-        texts = [tuple(t) if isinstance(t, list | tuple) else t for t in inputs]
-        found, places = self._tokenized(texts)
-        rows = [{"tokens": one.tokens, "segments": one.segments} for one in found]
-        batches = self._rows(rows).all_batches() if rows else ()
-        every = self._found(params, extras, batches, places)
+        texts = [t if isinstance(t, str) else tuple(t) for t in inputs]
+        _, places = self._tokenized(texts)
+        every = self._found(params, extras, self._rows_of(texts), places)
         return [
             [
                 self.scheme.as_dict(item, score, _sides(text)[-1])
@@ -264,21 +276,43 @@ class Extraction:
             for text, items in zip(texts, every, strict=True)
         ]
 
-    def exhibits(self, params, extras) -> list[Exhibit]:
+    def serving(self, params, extras) -> Callable[..., Any]:
+        """Returns the model alone: ``(tokens, kept, segments) -> scores`` of the head.
+
+        Raises:
+          ValueError: if the scheme asks its model more than once for a text.
+        """
+        if self.scheme.asks_again:
+            raise ValueError(
+                f"{type(self.scheme).__name__} asks its model again with what it has "
+                "found; it has no one function to be served"
+            )
+
+        def serve(tokens, kept, segments):
+            batch = {"tokens": tokens, "kept": kept, "segments": segments}
+            return self._ask(params, extras, batch, (), "__call__")
+
+        return serve
+
+    def exhibits(self, params, extras) -> list[Exhibit | MarkedTexts]:
         """Returns some texts with what was taken out of them, and what was missed."""
-        rows = []
         examples = self.examples["test"][:_SHOWN]
         texts = [self.scheme.texts(example) for example in examples]
-        found = self.predict(params, extras, texts)
+        _, places = self._tokenized(texts)
+        found = self._found(params, extras, self._rows_of(texts), places)
+        shown = []
         for example, text, items in zip(examples, texts, found, strict=True):
-            gold = sorted(self.scheme.all_gold(example))
-            told = [self.scheme.as_dict(item, 1.0, _sides(text)[-1]) for item in gold]
-            rows.append((" / ".join(_sides(text)), _shown(items), _shown(told)))
-        held, notes = ("what", "how many"), sorted(self.notes.items())
-        title = "What was taken out of the first texts"
+            gold, taken = self.scheme.all_gold(example), {item for item, _ in items}
+            marks = []
+            for item in sorted(gold | taken):
+                kind = "missed" if item not in taken else "right"
+                kind = "wrong" if item not in gold else kind
+                marks += [Mark(*mark, kind) for mark in self.scheme.marks(item)]
+            shown.append((_sides(text)[-1], list(dict.fromkeys(marks))))
+        notes = sorted(self.notes.items())
         return [
-            Table(title, ("text", "found", "gold"), rows),
-            Table("What the corpus holds", held, notes),
+            MarkedTexts("What was taken out of the first texts", shown),
+            Table("What the corpus holds", ("what", "how many"), notes),
         ]
 
     def fingerprint(self) -> dict[str, str | int]:

@@ -92,6 +92,14 @@ class _Relations:
         whole = triple_scores(plain(gold), plain(found), normalise=_same)
         return {name: getattr(whole, name) for name in ("f1", "precision", "recall")}
 
+    def marks(self, item: Fact) -> list[tuple[int, int, str]]:
+        """Returns the places of subject and object."""
+        subject, predicate, obj = item
+        return [
+            (subject.start, subject.stop, f"{predicate}: who"),
+            (obj.start, obj.stop, f"{predicate}: whom"),
+        ]
+
     def as_dict(self, item: Fact, score: float, text: str) -> dict[str, Any]:
         """Returns a triple with its words and places."""
         del text  # the words are there
@@ -112,6 +120,7 @@ class LinkedTriples(_Relations):
     """
 
     may_invent = True  # see `decode_triples`
+    asks_again = False
     axes: ClassVar = {
         name: ((None, "K", None), NOBODY) for name in ("entity", "start", "stop")
     }
@@ -199,6 +208,7 @@ class CascadedTriples(_Relations):
     """
 
     may_invent = True  # starts and ends are judged apart
+    asks_again = True
     axes: ClassVar = {"facts": (("K", None), NOBODY)}
 
     def __init__(

@@ -75,6 +75,14 @@ pre.box { background: var(--soft); border-radius: 6px; padding: 10px 12px;
 .sample { margin: 0 0 12px; } .sample:last-child { margin-bottom: 0; }
 .sample .label { font-size: .8rem; color: var(--grey); margin-bottom: .2rem;
   overflow-wrap: anywhere; }
+.marked { line-height: 2.1; }
+mark { color: inherit; border-radius: 4px; padding: .1rem .15rem;
+  background: var(--good-soft); border-bottom: 2px solid var(--good); }
+mark.wrong { background: var(--bad-soft); border-bottom-color: var(--bad); }
+mark.missed { background: none; border-bottom: 2px dashed var(--bad); }
+mark.deep2 { border-bottom-width: 4px; } mark.deep3 { border-bottom-width: 6px; }
+.marked small { font-size: .68rem; color: var(--good); margin: 0 .15rem; }
+.marked small.wrong, .marked small.missed { color: var(--bad); }
 details summary { cursor: pointer; font-weight: 600; }
 details[open] summary { margin-bottom: .7rem; }
 footer { color: var(--grey); font-size: .85rem; margin-top: 2.4rem; }

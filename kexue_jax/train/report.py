@@ -18,7 +18,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from kexue_jax.exhibits import Bars, Curves, Exhibit, Images, Table, Text
-from kexue_jax.train import coordinates, page, plots
+from kexue_jax.marked_texts import MarkedTexts
+from kexue_jax.train import coordinates, marking, page, plots
 
 _MAX_CHARTS = 24  # of training scores, and as many of evaluation scores
 _MAX_SAMPLES = 50
@@ -61,7 +62,7 @@ def write_report(
     source: str = "",
     command: str = "",
     verdict: Verdict | None = None,
-    exhibits: Sequence[Exhibit | coordinates.Coordinates] = (),
+    exhibits: Sequence[Exhibit | MarkedTexts | coordinates.Coordinates] = (),
     cost: Mapping[str, str | int | float] | None = None,
 ) -> Path:
     """Returns the path of the page it writes from the files in `workdir`.
@@ -419,7 +420,9 @@ def _exhibits(workdir: Path, exhibits: Sequence[Any]) -> list[str]:
     sections: dict[str, list[str]] = {"Samples": [], "Diagrams": [], "Tables": []}
     for i, exhibit in enumerate(exhibits, 1):
         name = _file_name(i, exhibit.title)
-        if isinstance(exhibit, Text):
+        if isinstance(exhibit, MarkedTexts):
+            sections["Samples"].append(_marked(workdir, name, exhibit))
+        elif isinstance(exhibit, Text):
             sections["Samples"].append(_text(workdir, name, exhibit))
         elif isinstance(exhibit, Table):
             sections["Tables"].append(_table(workdir, name, exhibit))
@@ -444,6 +447,23 @@ def _diagram(workdir: Path, name: str, exhibit: Any) -> str:
     else:
         raise ValueError(f"exhibits must be of kexue_jax.exhibits: {type(exhibit)!r}")
     return _drawn(workdir, name, png, exhibit.title, caption, kind)
+
+
+def _marked(workdir: Path, name: str, shown: MarkedTexts) -> str:
+    plain = [marking.marked_words(text, marks) for text, marks in shown.texts]
+    data = "\n\n".join([*plain, ""]).encode("utf-8", "backslashreplace")
+    _write(workdir / "samples" / f"{name}.txt", data)
+    items = "".join(
+        f'<p class="marked">{marking.marked_html(text, marks)}</p>'
+        for text, marks in shown.texts[:_MAX_SAMPLES]
+    )
+    legend = (
+        '<p class="marked note"><mark class="right deep1">found</mark> '
+        '<mark class="missed deep1">missed</mark> '
+        '<mark class="wrong deep1">found, and not there</mark></p>'
+    )
+    heading = f"<h3>{page.words(shown.title)}</h3>"
+    return _card(f"{heading}{legend}{items}{page.remark(shown.note)}")
 
 
 def _text(workdir: Path, name: str, text: Text) -> str:

@@ -42,7 +42,9 @@ def made(corpus, scheme, **changes):
         model=Extractor,
         bucketed=partial(Bucketed, batch=16, lengths=(64, 128)),
     )
-    return Extraction(corpus=corpus, **options | changes)
+    task = Extraction(corpus=corpus, **options | changes)
+    assert task.sets  # they are read when they are first needed
+    return task
 
 
 def trained(task, steps):
