@@ -207,11 +207,11 @@ def run(
     log = log or (lambda line: print(line, file=sys.stderr, flush=True))
     said = log if chief else (lambda line: None)
     with contextlib.ExitStack() as stack:
-        problem = None
+        problem, lock = None, WorkdirLock(workdir)
         if chief:
             try:
                 workdir.mkdir(parents=True, exist_ok=True)
-                stack.enter_context(WorkdirLock(workdir))
+                stack.enter_context(lock)
             except (OSError, Locked) as error:
                 problem = error
         _agree(problem)
@@ -229,7 +229,7 @@ def run(
                 allow_config_change,
             )
         except Exception as error:
-            if chief:
+            if chief and lock.is_there():
                 _note_failure(workdir, error)
             raise
         if chief:

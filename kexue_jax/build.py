@@ -23,6 +23,7 @@ _KEPT = (
     "kexue_jax.data.derive",
     "kexue_jax.data.fetch",
     "kexue_jax.data.registry",
+    "kexue_jax.pretrained.writing",
 )
 """Modules that build, write or download, and so are not for such a config either."""
 

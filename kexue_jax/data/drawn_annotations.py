@@ -45,13 +45,16 @@ def _joined(parts: Iterable[str | tuple[str, str]]) -> tuple[str, list[Span]]:
     return text, spans
 
 
-def _weather(draws, pairs) -> Entities:
-    """Cities and their temperatures, ``北京：21度；上海：22度；``."""
+def _weather(draws, pairs, is_repeated) -> Entities:
+    """Cities and their temperatures, ``；北京：21度；上海：22度；``."""
     count = int(draws.integers(pairs[0], pairs[1] + 1))
-    parts: list[str | tuple[str, str]] = []
-    for city in draws.choice(CITIES, count):
-        degrees = f"{draws.integers(10, 40)}度"
-        parts += [(str(city), "city"), "：", (degrees, "temperature"), "；"]
+    cities = [*map(str, draws.choice(CITIES, count))]
+    degrees = draws.integers(10, 40, count).tolist()
+    if is_repeated:
+        cities, degrees = cities[:1] * count, degrees[:1] * count
+    parts: list[str | tuple[str, str]] = ["；"]
+    for city, degree in zip(cities, degrees, strict=True):
+        parts += [(city, "city"), "：", (f"{degree}度", "temperature"), "；"]
     text, spans = _joined(parts)
     return Entities(text, tuple(spans))
 
@@ -124,6 +127,7 @@ def drawn(
     train: int = 64,
     held_out: int = 24,
     pairs: tuple[int, int] = (2, 6),
+    is_repeated: bool = False,
     seed: int = 0,
 ) -> Corpus:
     """Returns texts that are made up, with what is in them.
@@ -134,6 +138,8 @@ def drawn(
       train: how many texts there are to learn from.
       held_out: how many in each of the other two parts.
       pairs: of ``weather``, the fewest and the most cities of a line.
+      is_repeated: of ``weather``, whether a line has one city and its temperature as
+        often as it has any.
       seed: of the texts.
 
     Raises:
@@ -142,7 +148,8 @@ def drawn(
     if name not in _KINDS:
         raise ValueError(f"name must be one of {', '.join(_KINDS)}, got {name!r}")
     draws = np.random.default_rng(seed)
-    options = {"pairs": pairs} if name == "weather" else {}
+    weather = {"pairs": pairs, "is_repeated": is_repeated}
+    options = weather if name == "weather" else {}
     parts = [
         [_KINDS[name](draws, **options) for _ in range(count)]
         for count in (train, held_out, held_out)

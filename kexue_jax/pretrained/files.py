@@ -1,9 +1,9 @@
-"""Files of weights and settings, read without trusting them; and files written."""
+"""Files of weights and settings, read without trusting them."""
 
 import json
 import os
 import pathlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -58,20 +58,6 @@ def read_settings(path: str | os.PathLike) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise WeightsError(f"{path} must hold an object, got {type(found).__name__}")
     return found
-
-
-def write_safetensors(
-    path: str | os.PathLike, arrays: Mapping[str, np.ndarray]
-) -> None:
-    """Writes arrays as a safetensors file that torch's side reads as well.
-
-    Raises:
-      ModuleNotFoundError: if the package safetensors is not installed.
-    """
-    from safetensors.numpy import save_file
-
-    whole = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
-    save_file(whole, path, metadata={"format": "pt"})
 
 
 def read_parts(

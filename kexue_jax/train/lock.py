@@ -90,6 +90,13 @@ class WorkdirLock:
         probe.unlink()
         return now - stat.st_mtime < STALE_SECONDS
 
+    def is_there(self) -> bool:
+        """Returns whether the folder still is the one that was locked."""
+        try:
+            return os.path.samestat(os.stat(self.path), os.fstat(self._file.fileno()))
+        except OSError:
+            return False
+
     def _write(self, owner: dict) -> None:
         self._file.seek(0)
         self._file.truncate()

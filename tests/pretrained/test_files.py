@@ -9,8 +9,8 @@ from kexue_jax.pretrained.files import (
     read_parts,
     read_safetensors,
     read_settings,
-    write_safetensors,
 )
+from kexue_jax.pretrained.writing import write_safetensors
 
 
 def written(path, header, body=b""):

@@ -4,8 +4,10 @@ import ast
 import io
 import json
 import os
+import pickle
 import shutil
 import tarfile
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +17,7 @@ from experiments import configs
 from experiments.objects import make_objects
 from kexue_jax.build import BuildError
 from kexue_jax.data import archives
+from kexue_jax.pretrained import WeightsError, load_pretrained
 from kexue_jax.train.checkpoint import CheckpointError
 from kexue_jax.train.rows import read_rows
 from tests.reliability import harness
@@ -50,6 +53,9 @@ NAMES = [
     "kexue_jax.train.writers:importlib",
     "kexue_jax.data.fetch:download",
     "kexue_jax.data.registry:DataSet",
+    "kexue_jax.pretrained:write_safetensors",
+    "kexue_jax.pretrained.writing:write_safetensors",
+    "kexue_jax.pretrained.torch_files:pickle",
 ]
 
 
@@ -241,10 +247,7 @@ def unsafe(tree):
 
 @pytest.mark.reliability(22)
 def test_nothing_of_ours_runs_what_a_file_says(figure):
-    """Torch pickles, TensorFlow indices and safetensors have no readers yet.
-
-    Their evil files come with them; until then this scan keeps their readers out.
-    """
+    """One reader of pickles there is, which knows tensors alone; see the next test."""
     files = [
         path
         for top in ("kexue_jax", "experiments", "configs", "benchmarks")
@@ -255,8 +258,75 @@ def test_nothing_of_ours_runs_what_a_file_says(figure):
         for path in files
         for use in unsafe(ast.parse(path.read_text("utf-8")))
     }
-    assert not found
-    figure(f"{len(files)} files scanned, 0 uses")
+    assert found == {("torch_files.py", "pickle.Unpickler")}
+    figure(f"{len(files)} files scanned, 1 use, which is restricted")
+
+
+class Called:
+    """What pickle would call on being read."""
+
+    def __init__(self, function, *arguments):
+        self.reduced = function, arguments
+
+    def __reduce__(self):
+        return self.reduced
+
+
+def evil_pickles(marker):
+    """Pickles that would make a file, or reach what could."""
+    yield pickle.dumps(Called(os.system, f"touch {marker}"), protocol=2)
+    yield pickle.dumps(Called(eval, f"open({str(marker)!r}, 'w')"), protocol=2)
+    yield pickle.dumps({"weight": Called(Path.touch, marker)}, protocol=2)
+    yield pickle.dumps(Called(getattr, dict, "fromkeys"), protocol=2)
+    for name in (
+        "torch.hub load",
+        "torch._utils _rebuild_device_tensor_from_numpy",
+        "numpy.core.multiarray scalar",
+        "builtins __import__",
+        "posix system",
+        "torch.storage _load_from_bytes",
+    ):
+        module, attribute = name.split()
+        word = f"touch {marker}".encode()
+        call = b"(S'" + word + b"'\ntR."
+        yield b"c" + f"{module}\n{attribute}\n".encode() + call
+
+
+def weights(path, content, form):
+    """A file of torch, of today or of before, whose tensors are this pickle."""
+    if form == "zip":
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("model/data.pkl", content)
+        return
+    heads = (0x1950A86A20F9469CFC6C, 1001, {"little_endian": True})
+    front = b"".join(pickle.dumps(head, protocol=2) for head in heads)
+    path.write_bytes(front + content)
+
+
+@pytest.mark.reliability(22)
+def test_weights_that_would_run_something_are_refused_and_run_nothing(tmp_path, figure):
+    marker, refused = tmp_path / "executed", 0
+    (tmp_path / "config.json").write_text(
+        '{"vocab_size": 9, "hidden_size": 4, "num_hidden_layers": 1, '
+        '"num_attention_heads": 1, "intermediate_size": 4}'
+    )
+    for form in ("zip", "stream"):
+        for content in evil_pickles(marker):
+            weights(tmp_path / "pytorch_model.bin", content, form)
+            with pytest.raises(WeightsError, match="which is no tensor"):
+                load_pretrained(path=tmp_path)
+            refused += 1
+    # The same pickle by the name of another kind of file.
+    for name in ("model.safetensors", "bert_model.ckpt.index"):
+        for content in evil_pickles(marker):
+            (tmp_path / name).write_bytes(content)
+            with pytest.raises(WeightsError):
+                load_pretrained(path=tmp_path)
+            refused += 1
+        (tmp_path / name).unlink()
+        (tmp_path / "pytorch_model.bin").unlink(missing_ok=True)
+    assert not marker.exists()
+    figure(f"{refused}/{refused} files of weights")
 
 
 @pytest.mark.reliability(22)
