@@ -91,13 +91,18 @@ def test_every_variant_resolves_and_survives_a_round_trip(name, variant, tmp_pat
 def test_a_variant_of_published_size_has_a_model_of_that_size(name, variant):
     config = configs.load_config(f"configs/{name}.py:{variant}").config
     assert variant not in LOADED[name].module.VARIANTS
-    model = build(configs.plain(config.task.model))
-    init, apply = functional(partial(model, 10))
-    tokens = jax.ShapeDtypeStruct((2, config.task.model.position.length), np.int32)
-    params, extras = jax.eval_shape(init, jax.random.key(0))
-    scores, _ = jax.eval_shape(apply, params, extras, tokens)
-    assert scores.shape == (2, 10)
     tx = build(configs.plain(config.optimizer))
+    if "encoder" in config.task:
+        init, _ = functional(partial(build(configs.plain(config.task.encoder)), 21128))
+        params, _ = jax.eval_shape(init, jax.random.key(0))
+        assert sum(x.size for x in jax.tree.leaves(params)) == 101_677_056  # BERT base
+    else:
+        model = build(configs.plain(config.task.model))
+        init, apply = functional(partial(model, 10))
+        tokens = jax.ShapeDtypeStruct((2, config.task.model.position.length), np.int32)
+        params, extras = jax.eval_shape(init, jax.random.key(0))
+        scores, _ = jax.eval_shape(apply, params, extras, tokens)
+        assert scores.shape == (2, 10)
     assert jax.tree.leaves(jax.eval_shape(tx.init, params))
 
 

@@ -1,66 +1,116 @@
-"""Entities of resumes."""
+"""Entities of resumes: scored spans do as well as a chain of tags, and need positions.
+
+Claim:  with a small encoder that knows positions, trained from scratch, GlobalPointer
+        and its lean form are within 1 point of a CRF in F1 on resumes, whose entities
+        never meet; without positions in its scores GlobalPointer is behind by 2 points
+        or more; and a CRF is ahead of tags that are decided each alone.
+Limits: 2 layers of 128 features that read characters, nothing pretrained; a pretrained
+        base encoder is published with 96 here. The variants of FULL, such as
+        pointer_full, have the size of a base encoder and read as BERT does: begin them
+        with ``--config.init_from`` its folder, on a GPU. They are not what the claim
+        says. All rates are one, but that of the chain's moves.
+Source: https://kexue.fm/archives/8373, https://kexue.fm/archives/8877,
+        https://kexue.fm/archives/7196
+Run:    python -m experiments.run --config=configs/extraction/resume_entities.py:pointer
+Cost:   5 variants, 3 minutes each on two CPU cores.
+"""
 
 from ml_collections import ConfigDict
 
 VARIANTS = ("pointer", "efficient", "unturned", "chain", "alone")
+SMOKE = {
+    "steps": 2,
+    "task.corpus.make": "kexue_jax.data.drawn_annotations:drawn",
+    "task.corpus.name": "weather",
+    "task.encoder.features": 16,
+    "task.encoder.hidden": 16,
+}
+FULL = tuple(f"{kind}_full" for kind in VARIANTS)
 
 
 def get_config(variant="pointer"):
-    room = "kexue_jax"
-    steps = 1500
-    pointer = f"{room}.nn.global_pointer:GlobalPointer"
-    spans = f"{room}.tasks.entity_schemes:SpanEntities"
-    tags = f"{room}.tasks.entity_schemes:TagEntities"
-    tagger = f"{room}.nn.extractor:Tagger"
+    room, (variant, _, full) = "kexue_jax", variant.partition("_")
+    steps, highest = (2400, 2e-5) if full else (1500, 1e-3)
+    schemes, pointers = f"{room}.tasks.entity_schemes", f"{room}.nn.global_pointer"
+
+    def spans(name, **more):
+        pointer = dict(bind=f"{pointers}:{name}", **more)
+        return dict(bind=f"{schemes}:SpanEntities", pointer=pointer, is_flat=True)
+
+    def tags(**more):
+        tagger = dict(bind=f"{room}.nn.extractor:Tagger", **more)
+        return dict(bind=f"{schemes}:TagEntities", scheme="BIOES", tagger=tagger)
+
     scheme = {
-        "pointer": dict(bind=spans, pointer=dict(bind=pointer), is_flat=True),
-        "efficient": dict(
-            bind=spans,
-            pointer=dict(bind=f"{room}.nn.global_pointer:EfficientGlobalPointer"),
-            is_flat=True,
-        ),
-        "unturned": dict(
-            bind=spans, pointer=dict(bind=pointer, position=None), is_flat=True
-        ),
-        "chain": dict(bind=tags, scheme="BIOES"),
-        "alone": dict(bind=tags, scheme="BIOES", tagger=dict(bind=tagger, chain=None)),
+        "pointer": spans("GlobalPointer"),
+        "efficient": spans("EfficientGlobalPointer"),
+        "unturned": spans("GlobalPointer", position=None),
+        "chain": tags(),
+        "alone": tags(chain=None),
     }[variant]
+    sizes, family = dict(features=128, layers=2, heads=2, hidden=512), "roformer"
+    tokenizer = dict(bind=f"{room}.data.characters:Characters", length=256)
+    if full:
+        sizes = dict(features=768, layers=12, heads=12, hidden=3072)
+        family, words = "bert", f"{room}.data.vocabularies:vocabulary"
+        tokenizer = dict(
+            make=f"{room}.data.wordpiece:WordPiece",
+            vocabulary=dict(make=words, name="bert_base_chinese"),
+            length=256,
+        )
     task = dict(
         make=f"{room}.tasks.extraction:Extraction",
         corpus=dict(make=f"{room}.data.entities:entities", name="ner_resume"),
-        tokenizer=dict(bind=f"{room}.data.characters:Characters", length=256),
-        learns=True,
-        encoder=dict(
-            bind=f"{room}.nn.families:roformer",
-            features=128,
-            layers=2,
-            heads=2,
-            hidden=512,
-            dropout_rate=0.1,
-        ),
+        tokenizer=tokenizer,
+        learns=not full,
+        encoder=dict(bind=f"{room}.nn.families:{family}", dropout_rate=0.1, **sizes),
         scheme=scheme,
         model=dict(bind=f"{room}.nn.extractor:Extractor", dropout_rate=0.3),
         bucketed=dict(bind=f"{room}.data.buckets:Bucketed", batch=16),
     )
-    rate = dict(
-        make="optax:warmup_cosine_decay_schedule",
-        init_value=0.0,
-        peak_value=1e-3,
-        warmup_steps=100,
-        decay_steps=steps,
-    )
+
+    def rate(peak):
+        return dict(
+            make="optax:warmup_cosine_decay_schedule",
+            init_value=0.0,
+            peak_value=peak,
+            warmup_steps=100,
+            decay_steps=steps,
+        )
+
+    def adamw(peak):
+        return dict(make="optax:adamw", learning_rate=rate(peak), weight_decay=0.01)
+
+    optimizer = adamw(highest)
+    if variant == "chain":
+        optimizer = dict(
+            make="optax:partition",
+            transforms=dict(chain=adamw(1e-2), other=adamw(highest)),
+            param_labels=dict(
+                bind=f"{room}.optim.labels:by_name",
+                rules=(("transitions", "chain"),),
+                otherwise="other",
+            ),
+        )
     return ConfigDict(
         dict(
             seed=0,
             steps=steps,
             eval_every=250,
-            log_every=50,
-            save_every=steps,
+            save_every=250,
+            best="valid/f1",
+            best_mode="max",
             task=task,
-            optimizer=dict(make="optax:adamw", learning_rate=rate, weight_decay=0.01),
+            optimizer=optimizer,
         )
     )
 
 
 def claim(scores):
-    return {"x": True}
+    f1 = {name: 100 * scores[name]["test/f1"] for name in VARIANTS}
+    return {
+        "GlobalPointer: within a point of the CRF": f1["pointer"] > f1["chain"] - 1,
+        "lean: within a point of the CRF": f1["efficient"] > f1["chain"] - 1,
+        "without positions: 2 points behind": f1["unturned"] < f1["pointer"] - 2,
+        "CRF: ahead of tags alone": f1["chain"] > f1["alone"],
+    }
