@@ -2,7 +2,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import torch
 
 from kexue_jax.nn.functional import functional
 from kexue_jax.nn.global_pointer import GlobalPointer
@@ -14,6 +13,7 @@ B, T, D, C, H = 2, 40, 16, 3, 8
 
 def torch_loss(kernel, bias, states, kept, labels):
     """All scores with rotary positions, masked, and the dense loss of each map."""
+    torch = pytest.importorskip("torch")
     mapped = (states @ kernel + bias).reshape(B, T, C, 2, H)
     turn = torch.arange(T)[:, None] * 10000.0 ** (-torch.arange(0, H, 2) / H)
     turn = torch.polar(torch.ones_like(turn), turn)[:, None, None]
@@ -31,6 +31,7 @@ def torch_loss(kernel, bias, states, kept, labels):
 
 
 def test_loss_and_gradients_are_those_of_a_torch_head_that_holds_all_scores():
+    torch = pytest.importorskip("torch")
     draws = np.random.default_rng(0)
     states = draws.normal(size=(B, T, D)).astype(np.float32)
     kept = np.arange(T) < np.array([[T], [25]])
