@@ -84,6 +84,17 @@ def _both(head, tail, first, second, threshold):
     return found
 
 
+def _surest(found, maps, subjects, objects, most):
+    """The places of those links whose least score is the highest, in their order."""
+    (entity, head, tail), (links, first, second) = maps, found
+    s, o = (np.array(spans, int) for spans in (subjects, objects))
+    least = np.minimum(entity[0][tuple(s.T)][first], entity[1][tuple(o.T)][second])
+    for links_of, end in ((head, 0), (tail, 1)):
+        least = np.minimum(least, links_of[links, s[first, end], o[second, end]])
+    chosen = np.sort(np.argpartition(-least, most - 1)[:most])
+    return links[chosen], first[chosen], second[chosen]
+
+
 def decode_triples(
     entity: np.ndarray,
     head: np.ndarray,
@@ -91,6 +102,7 @@ def decode_triples(
     *,
     threshold: float = 0.0,
     most: int = 256,
+    most_triples: int | None = None,
 ) -> list[Triple]:
     """Returns the triples of one text, whose four pairs all score above a threshold.
 
@@ -108,6 +120,8 @@ def decode_triples(
       threshold: that of the loss.
       most: of subjects and of objects only so many are looked at, those that score
         best, as all T^2 pairs of a model that knows nothing would take T^4 places.
+      most_triples: only so many are returned, those whose least score is the highest;
+        None returns all.
 
     Returns:
       `Triple` tuples, by predicate, subject and object.
@@ -131,7 +145,10 @@ def decode_triples(
         for own in entity
     )
     linked = _both(head, tail, subjects, objects, threshold)
-    places = zip(*(own.tolist() for own in np.nonzero(linked)), strict=True)
+    found = np.nonzero(linked)
+    if most_triples is not None and len(found[0]) > most_triples:
+        found = _surest(found, (entity, head, tail), subjects, objects, most_triples)
+    places = zip(*(own.tolist() for own in found), strict=True)
     return [Triple(subjects[s], p, objects[o]) for p, s, o in places]
 
 

@@ -35,6 +35,10 @@ class Fact(NamedTuple):
     object: Mention
 
 
+_MOST = 64  # subjects, and objects, of a text: a model that knows nothing finds all
+_MOST_TRIPLES = 256
+
+
 def _same(words: str) -> str:
     """Words as they are compared: without spaces, in lower case."""
     return "".join(words.split()).lower()
@@ -173,7 +177,15 @@ class LinkedTriples(_Relations):
     def _taken(self, maps, places):
         entity, start, stop = maps
         taken = []
-        for triple in decode_triples(entity, start, stop, threshold=self.threshold):
+        found = decode_triples(
+            entity,
+            start,
+            stop,
+            threshold=self.threshold,
+            most=_MOST,
+            most_triples=_MOST_TRIPLES,
+        )
+        for triple in found:
             (a, b), predicate, (c, d) = triple
             if not places.real[[a, b, c, d]].all():
                 continue

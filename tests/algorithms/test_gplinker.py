@@ -94,6 +94,24 @@ def test_of_many_spans_only_the_best_are_looked_at():
     assert {float(entity[0][t.subject]) for t in found} == set(best.tolist())
 
 
+def test_of_many_triples_those_with_the_highest_least_score_are_returned():
+    draws = np.random.default_rng(0)
+    maps = [draws.normal(size=(count, 7, 7)) for count in (2, 3, 3)]
+    whole = decode_triples(*maps)
+
+    def least(triple):
+        (a, b), link, (c, d) = triple
+        entity, head, tail = maps
+        parts = entity[0, a, b], entity[1, c, d], head[link, a, c], tail[link, b, d]
+        return min(parts)
+
+    assert len(whole) > 200
+    for most in (1, 5, 60, len(whole), len(whole) + 1):
+        want = {*sorted(whole, key=least, reverse=True)[:most]}
+        found = decode_triples(*maps, most_triples=most)
+        assert [*found] == [triple for triple in whole if triple in want]
+
+
 def test_each_of_the_four_scores_has_to_pass_the_threshold():
     maps = perfect(triple_positives([[((1, 2), 0, (4, 5))]], predicates=1))
     assert len(decode_triples(*maps)) == 1
