@@ -8,12 +8,12 @@ from kexue_jax.pretrained import (
     Pretrained,
     PretrainedNotFoundError,
     WeightsError,
-    architecture,
     load_pretrained,
     loading,
     locate,
     write_safetensors,
 )
+from kexue_jax.pretrained.architectures import architecture
 
 MINI = {
     "vocab_size": 30522,
