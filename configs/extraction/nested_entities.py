@@ -37,8 +37,7 @@ def get_config(variant="pointer"):
     sizes, family = dict(features=128, layers=2, heads=2, hidden=512), "roformer"
     tokenizer = dict(bind=f"{room}.data.characters:Characters", length=256)
     if full:
-        sizes = dict(features=768, layers=12, heads=12, hidden=3072)
-        family, words = "bert", f"{room}.data.vocabularies:vocabulary"
+        sizes, family, words = {}, "bert", f"{room}.data.vocabularies:vocabulary"
         tokenizer = dict(
             make=f"{room}.data.wordpiece:WordPiece",
             vocabulary=dict(make=words, name="bert_base_chinese"),
@@ -55,27 +54,20 @@ def get_config(variant="pointer"):
         bucketed=dict(bind=f"{room}.data.buckets:Bucketed", batch=16),
     )
 
-    def adamw(peak):
-        rate = dict(
-            make="optax:warmup_cosine_decay_schedule",
-            init_value=0.0,
-            peak_value=peak,
-            warmup_steps=100,
-            decay_steps=steps,
-        )
-        return dict(make="optax:adamw", learning_rate=rate, weight_decay=0.01)
-
-    optimizer = adamw(highest)
-    if variant == "chain":
-        optimizer = dict(
-            make="optax:partition",
-            transforms=dict(chain=adamw(1e-2), other=adamw(highest)),
-            param_labels=dict(
-                bind=f"{room}.optim.labels:by_name",
-                rules=(("transitions", "chain"),),
-                otherwise="other",
-            ),
-        )
+    rate = dict(
+        make="optax:warmup_cosine_decay_schedule",
+        init_value=0.0,
+        peak_value=highest,
+        warmup_steps=100,
+        decay_steps=steps,
+    )
+    chain_rate = (("transitions", 1e-2 / highest),)
+    optimizer = dict(
+        make=f"{room}.optim.chain:chain",
+        order=("adamw", "rates"),
+        adamw=dict(make="optax:adamw", learning_rate=rate, weight_decay=0.01),
+        rates=dict(make=f"{room}.optim.layerwise:scale_by_name", rules=chain_rate),
+    )
     return ConfigDict(
         dict(
             seed=0,

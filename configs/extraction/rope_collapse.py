@@ -59,7 +59,7 @@ def get_config(variant="turned_mixed"):
                 position=position,
             ),
         ),
-        model=dict(bind=f"{room}.nn.extractor:Extractor"),
+        model=dict(bind=f"{room}.nn.extractor:Extractor", reads_segments=False),
         bucketed=dict(bind=f"{room}.data.buckets:Bucketed", lengths=(64,)),
     )
     rate = dict(make="optax:cosine_decay_schedule", init_value=3e-3, decay_steps=steps)

@@ -39,8 +39,7 @@ def get_config(variant="linked"):
     sizes, family = dict(features=128, layers=2, heads=2, hidden=512), "roformer"
     tokenizer = dict(bind=f"{room}.data.characters:Characters", length=128)
     if full:
-        sizes = dict(features=768, layers=12, heads=12, hidden=3072)
-        family, words = "bert", f"{room}.data.vocabularies:vocabulary"
+        sizes, family, words = {}, "bert", f"{room}.data.vocabularies:vocabulary"
         tokenizer = dict(
             make=f"{room}.data.wordpiece:WordPiece",
             vocabulary=dict(make=words, name="bert_base_chinese"),

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from kexue_jax.algorithms.cliques import maximal_cliques
-from kexue_jax.algorithms.spans import Span, decode_spans, padded_pairs
+from kexue_jax.algorithms.spans import decode_spans, padded_pairs
 
 Pair = tuple[int, int]
 
@@ -65,14 +65,6 @@ class EventPositives(NamedTuple):
     arguments: np.ndarray
     head: np.ndarray
     tail: np.ndarray
-
-
-def _best(spans: list[Span], most: int) -> list[Span]:
-    """The spans of the highest scores, in the order in which they came."""
-    if len(spans) <= most:
-        return spans
-    order = sorted(range(len(spans)), key=lambda at: -spans[at].score)[:most]
-    return [spans[at] for at in sorted(order)]
 
 
 def _both(head, tail, first, second, threshold):
@@ -141,7 +133,7 @@ def decode_triples(
             f"{tail.shape}"
         )
     subjects, objects = (
-        [s[1:3] for s in _best(decode_spans(own[None], threshold=threshold), most)]
+        [s[1:3] for s in decode_spans(own[None], threshold=threshold, most=most)]
         for own in entity
     )
     linked = _both(head, tail, subjects, objects, threshold)
@@ -232,7 +224,7 @@ def decode_events(
             f"head and tail must be {square}, got {head.shape} and {tail.shape}"
         )
     head, tail = (np.triu(own) + np.triu(own, 1).T for own in (head, tail))
-    spans = _best(decode_spans(arguments, threshold=threshold), most)
+    spans = decode_spans(arguments, threshold=threshold, most=most)
     events = []
     for kind in dict.fromkeys(kind for kind, _ in roles):
         own = [

@@ -23,19 +23,23 @@ class Span(NamedTuple):
     score: float = 0.0
 
 
-def decode_spans(scores: np.ndarray, *, threshold: float = 0.0) -> list[Span]:
+def decode_spans(
+    scores: np.ndarray, *, threshold: float = 0.0, most: int | None = None
+) -> list[Span]:
     """Returns the spans of one text that score above a threshold.
 
     Args:
       scores: ``[C, T, S]`` float, of types, starts and ends, as a GlobalPointer gives
         them; what is no span is -inf.
       threshold: that of the loss, or higher for fewer and surer spans.
+      most: only so many are returned, those that score highest, as a model that knows
+        nothing has T^2 of each type; None returns all.
 
     Returns:
       `Span` tuples, by type, start and end. They may overlap.
 
     Raises:
-      ValueError: if `scores` is not ``[C, T, S]``.
+      ValueError: if `scores` is not ``[C, T, S]``, or `most` is below 1.
 
     Source: https://kexue.fm/archives/8373
 
@@ -45,24 +49,60 @@ def decode_spans(scores: np.ndarray, *, threshold: float = 0.0) -> list[Span]:
     scores = np.asarray(scores)
     if scores.ndim != 3:
         raise ValueError(f"scores must be [C, T, S], got {scores.shape}")
-    return decode_batch(scores[None], threshold=threshold)[0]
+    return decode_batch(scores[None], threshold=threshold, most=most)[0]
 
 
-def decode_batch(scores: np.ndarray, *, threshold: float = 0.0) -> list[list[Span]]:
+def decode_batch(
+    scores: np.ndarray, *, threshold: float = 0.0, most: int | None = None
+) -> list[list[Span]]:
     """Returns the spans of each text of ``[B, C, T, S]``, as `decode_spans` does.
 
     Raises:
-      ValueError: if `scores` is not ``[B, C, T, S]``.
+      ValueError: if `scores` is not ``[B, C, T, S]``, or `most` is below 1.
     """
     scores = np.asarray(scores)
     if scores.ndim != 4:
         raise ValueError(f"scores must be [B, C, T, S], got {scores.shape}")
+    if most is not None and most < 1:
+        raise ValueError(f"most must be None or at least 1, got {most}")
     flat = scores.reshape(-1)
     found = np.flatnonzero(flat > threshold)  # many times as fast as over four axes
-    text, *places = np.unravel_index(found, scores.shape)
-    spans = list(map(Span, *(own.tolist() for own in (*places, flat[found]))))
-    cuts = np.searchsorted(text, np.arange(len(scores) + 1)).tolist()
-    return [spans[begin:end] for begin, end in itertools.pairwise(cuts)]
+    size = flat.size // max(len(scores), 1)
+    cuts = np.searchsorted(found, size * np.arange(len(scores) + 1)).tolist()
+    texts = [found[begin:end] for begin, end in itertools.pairwise(cuts)]
+    return [_spans(scores, flat, _highest(flat, own, most)) for own in texts]
+
+
+def _highest(flat, found, most):
+    """Those of the places found whose scores are the highest, in their order."""
+    if most is None or len(found) <= most:
+        return found
+    return found[np.sort(np.argpartition(-flat[found], most - 1)[:most])]
+
+
+def _spans(scores, flat, found):
+    _, *places = np.unravel_index(found, scores.shape)
+    return list(map(Span, *(own.tolist() for own in (*places, flat[found]))))
+
+
+def certain_scores(pairs: np.ndarray, size: int) -> np.ndarray:
+    """Scores of gold pairs as a model that is certain of them would have them.
+
+    Args:
+      pairs: ``[C, K, 2]`` integers, and -1 where there is none.
+      size: T.
+
+    Returns:
+      ``[C, T, T]`` float64, inf for a pair and -inf for all others, so that at any
+      threshold they are read back.
+
+    >>> certain_scores(np.array([[[0, 1], [-1, -1]]]), 2).tolist()
+    [[[-inf, inf], [-inf, -inf]]]
+    """
+    scores = np.full((len(pairs), size, size), -np.inf)
+    kind, at = np.nonzero(pairs[..., 0] >= 0)
+    scores[(kind, *pairs[kind, at].T)] = np.inf
+    return scores
 
 
 def without_overlaps(spans: Iterable[Span]) -> list[Span]:

@@ -6,6 +6,7 @@ from kexue_jax.losses.cosent import cosent, cosent_dense
 from kexue_jax.losses.flooding import flooded, flooding
 from kexue_jax.losses.gradient_penalty import gradient_penalty, input_gradient_penalty
 from kexue_jax.losses.multilabel import (
+    difference_multilabel_cross_entropy,
     log_subset_partition,
     multilabel_cross_entropy,
     soft_multilabel_cross_entropy,
@@ -42,6 +43,7 @@ __all__ = [
     "cosine_embedding_loss",
     "cosine_margins_loss",
     "cosine_regression_loss",
+    "difference_multilabel_cross_entropy",
     "expected_reward_loss",
     "flooded",
     "flooding",

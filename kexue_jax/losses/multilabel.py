@@ -163,6 +163,16 @@ def sparse_multilabel_cross_entropy(
     >>> round(jax.jit(sparse_multilabel_cross_entropy)(scores, positives).item(), 4)
     0.4759
     """
+    scores, positives, _, missed = _sparse(scores, positives, kept)
+    count = math.prod(scores.shape[:-1])
+    flat = (x.reshape(count, x.shape[-1]) for x in (scores, positives))
+    rest = jax.vmap(lambda row, own: row.at[own].set(-jnp.inf, mode="drop"))(*flat)
+    rest = rest.reshape(scores.shape)
+    return log_one_plus_sum_exp(missed) + log_one_plus_sum_exp(rest)
+
+
+def _sparse(scores, positives, kept):
+    """Scores of what is kept; the numbers of what is right; its scores, and negated."""
     scores, kept = _widened(scores, kept)
     if (
         positives.shape[:-1] != scores.shape[:-1]
@@ -187,12 +197,49 @@ def sparse_multilabel_cross_entropy(
     own = jnp.take_along_axis(
         scores, positives, axis=-1, mode="fill", fill_value=-jnp.inf
     )
-    missed = jnp.where(first & (own != -jnp.inf), -own, -jnp.inf)
-    count = math.prod(scores.shape[:-1])
-    flat = (x.reshape(count, x.shape[-1]) for x in (scores, positives))
-    rest = jax.vmap(lambda row, own: row.at[own].set(-jnp.inf, mode="drop"))(*flat)
-    rest = rest.reshape(scores.shape)
-    return log_one_plus_sum_exp(missed) + log_one_plus_sum_exp(rest)
+    own = jnp.where(first, own, -jnp.inf)
+    return scores, positives, own, jnp.where(own != -jnp.inf, -own, -jnp.inf)
+
+
+def difference_multilabel_cross_entropy(
+    scores: jax.Array,
+    positives: jax.Array,
+    kept: jax.Array | None = None,
+    *,
+    epsilon: float = 1e-7,
+) -> jax.Array:
+    r"""The published sparse form, to be compared with; do not train with it.
+
+    What wrong classes sum to is the sum of all less that of the right ones,
+
+    .. math:: a + \log \max(1 - e^{b - a}, \epsilon),
+              \quad a = \log\Big(1 + \sum_j e^{s_j}\Big),
+              \quad b = \log \sum_{i \in P} e^{s_i}
+
+    `sparse_multilabel_cross_entropy` is the same in exact arithmetic, and exact.
+
+    Args:
+      scores, positives, kept: of `sparse_multilabel_cross_entropy`.
+      epsilon: below which a share of wrong classes is not told from none.
+
+    Returns:
+      ``[...]`` float32, or float64 if `scores` are; it can be negative.
+
+    Raises:
+      ValueError: as `sparse_multilabel_cross_entropy` does.
+
+    Numerics: once right classes score well, 1 - exp(b - a) is a difference of two
+      numbers near 1: in float32 it is noise, and below `epsilon` the loss rises with
+      the scores of what is right by their own size, with no gradient from wrong ones.
+
+    Source: https://kexue.fm/archives/7359, as its program has it.
+    """
+    scores, _, own, missed = _sparse(scores, positives, kept)
+    every, right = log_one_plus_sum_exp(scores), log_sum_exp(own)
+    some = jnp.any(own != -jnp.inf, axis=-1)
+    share = 1.0 - jnp.where(some, jnp.exp(jnp.where(some, right, 0.0) - every), 0.0)
+    wrong = every + jnp.log(jnp.clip(share, epsilon, 1.0))
+    return log_one_plus_sum_exp(missed) + wrong
 
 
 def symmetric_multilabel_divergence(

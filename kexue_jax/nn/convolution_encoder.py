@@ -49,7 +49,6 @@ class ConvolutionEncoder(nnx.Module):
         tokens: jax.Array,
         *,
         kept: jax.Array,
-        segments: jax.Array | None = None,
         offset: jax.Array | None = None,
         train: bool = False,
         rng: jax.Array | None = None,
@@ -59,10 +58,10 @@ class ConvolutionEncoder(nnx.Module):
         Args:
           tokens: integers in ``[0, V)``.
           kept: bool ``[B, T]``, True for a token; padding is as zeros.
-          segments, train, rng: not used.
+          train, rng: not used, as nothing is dropped.
           offset: ``[B, T, D]``, added to the vectors of tokens.
         """
-        del segments, train, rng  # it knows no kinds of texts and drops nothing
+        del train, rng  # it drops nothing
         stream = self.tokens(tokens)
         stream = stream if offset is None else stream + offset
         for number, convolution in enumerate(self.convolutions):

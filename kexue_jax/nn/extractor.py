@@ -10,7 +10,7 @@ from flax import nnx
 from kexue_jax.algorithms.tagging import AllowedTransitions
 from kexue_jax.nn.backbone import NORMAL
 from kexue_jax.nn.casrel import CasRel
-from kexue_jax.nn.dropout import dropout, dropout_keys
+from kexue_jax.nn.dropout import dropout, dropout_keys, training_key
 from kexue_jax.nn.global_pointer import GlobalPointer
 from kexue_jax.nn.linear_chain import LinearChain
 
@@ -24,12 +24,22 @@ class Extractor(nnx.Module):
         encoder: Callable[..., nnx.Module],
         head: Callable[..., nnx.Module],
         dropout_rate: float = 0.0,
+        reads_segments: bool = True,
         rngs: nnx.Rngs,
     ):
-        """Makes both: ``encoder(rngs=rngs)`` and ``head(D, rngs=rngs)``."""
+        """Makes both.
+
+        Args:
+          encoder: called as ``encoder(rngs=rngs)``.
+          head: called as ``head(D, rngs=rngs)``.
+          dropout_rate: of the encoder's states.
+          reads_segments: False for an encoder that does not tell texts apart by what
+            kind they are, as GPT, which then is not given them.
+          rngs: where the initial weights come from; it is not kept.
+        """
         self.encoder: Any = encoder(rngs=rngs)
         self.head = head(self.encoder.features, rngs=rngs)
-        self.dropout_rate = dropout_rate
+        self.dropout_rate, self.reads_segments = dropout_rate, reads_segments
 
     def __call__(
         self,
@@ -50,13 +60,17 @@ class Extractor(nnx.Module):
           kept: bool ``[B, T]``, True for a token.
           inputs: what else the method takes.
           ask: its name.
-          segments, offset: of the encoder.
+          segments, offset: of the encoder; `segments` is left out if it reads none.
           train: whether to drop features; needs `rng` unless the rates are 0.
           rng: a key, read in training alone.
+
+        Raises:
+          ValueError: if training drops features and `rng` is None.
         """
-        first, second = dropout_keys(rng if train else None, 2)
+        rng = training_key(rng, train=train, rate=self.dropout_rate)
+        first, second = dropout_keys(rng, 2)
         options: dict[str, Any] = {} if offset is None else {"offset": offset}
-        if segments is not None:
+        if segments is not None and self.reads_segments:
             options["segments"] = segments
         states = self.encoder(tokens, kept=kept, train=train, rng=first, **options)
         states = dropout(states, rate=self.dropout_rate, rng=second)

@@ -1,7 +1,8 @@
 """The pretrained families: what tells them apart, as arguments of one `Backbone`.
 
 Each function makes the model of its family and is named in a config as a model is; all
-sizes are keyword arguments, so that ``functools.partial`` of one is a maker of models.
+sizes are keyword arguments, those of the published base models by default, so that
+``functools.partial`` of one is a maker of models.
 """
 
 from collections.abc import Callable
@@ -35,10 +36,10 @@ def _head_size(features, heads, head_size):
 def bert(
     vocabulary: int,
     *,
-    features: int,
-    layers: int,
-    heads: int,
-    hidden: int,
+    features: int = 768,
+    layers: int = 12,
+    heads: int = 12,
+    hidden: int = 3072,
     length: int | None = 512,
     segments: int = 2,
     embedding_size: int | None = None,
@@ -174,10 +175,10 @@ def roformer(vocabulary: int, *, rngs: nnx.Rngs, **sizes: Any) -> Backbone:
 def roformer_v2(
     vocabulary: int,
     *,
-    features: int,
-    layers: int,
-    heads: int,
-    hidden: int,
+    features: int = 768,
+    layers: int = 12,
+    heads: int = 12,
+    hidden: int = 3072,
     segments: int = 2,
     embedding_size: int | None = None,
     head_size: int | None = None,
@@ -234,9 +235,9 @@ def roformer_v2(
 def gpt(
     vocabulary: int,
     *,
-    features: int,
-    layers: int,
-    heads: int,
+    features: int = 768,
+    layers: int = 12,
+    heads: int = 12,
     hidden: int | None = None,
     length: int = 512,
     norm_last: bool = True,

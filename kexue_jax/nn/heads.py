@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from kexue_jax.nn.backbone import NORMAL
-from kexue_jax.nn.dropout import dropout, dropout_keys
+from kexue_jax.nn.dropout import dropout, dropout_keys, training_key
 
 
 class VocabularyHead(nnx.Module):
@@ -174,8 +174,12 @@ class Headed(nnx.Module):
           places: ``[B, M]`` integers; the head sees the states there alone, such as
             those of hidden tokens. None: all T.
           train, rng, options: of `Backbone.layers`.
+
+        Raises:
+          ValueError: if training drops features and `rng` is None.
         """
-        first, second = dropout_keys(rng if train else None, 2)
+        rate = getattr(self.head, "dropout_rate", 0.0)
+        first, second = dropout_keys(training_key(rng, train=train, rate=rate), 2)
         states = self.backbone(tokens, train=train, rng=first, **options)
         if places is not None:
             states = jnp.take_along_axis(states, places[..., None], axis=1)

@@ -4,11 +4,13 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, ClassVar, NamedTuple
 
+import jax.numpy as jnp
 import numpy as np
 
 from kexue_jax.algorithms.spans import (
     NOBODY,
     Span,
+    certain_scores,
     decode_batch,
     span_probability,
     without_overlaps,
@@ -100,6 +102,8 @@ class SpanEntities(_Entities):
         pointer: Callable[..., Any] = GlobalPointer,
         is_flat: bool = False,
         threshold: float = 0.0,
+        most: int = 512,
+        objective: Callable[..., Any] | None = None,
     ):
         """Learns the types.
 
@@ -109,12 +113,18 @@ class SpanEntities(_Entities):
           is_flat: whether entities are known not to meet, so that of those that do the
             best is taken.
           threshold: of the scores; above 0 for fewer and surer entities.
+          most: entities of a text, the surest: a model that knows nothing finds all
+            spans.
+          objective: ``(scores [B, C, T T], positives [B, C, K]) -> [B, C]``, a loss of
+            all scores at once, where pairs are numbered row by row; None is that of the
+            pointer, which never holds them all.
 
         Raises:
           ValueError: if there is no entity.
         """
         super().__init__(examples)
-        self.is_flat, self.threshold = is_flat, threshold
+        self.is_flat, self.threshold, self.most = is_flat, threshold, most
+        self.objective = objective
         self.head = partial(pointer, types=len(self.types))
 
     def labels(self, example: Any, places: TokenPlaces) -> Labels:
@@ -132,21 +142,23 @@ class SpanEntities(_Entities):
     def loss(self, ask: Ask, batch: Mapping[str, Any], rng: Any) -> Any:
         """Returns the multi-label loss ``[B, C]``."""
         del rng  # nothing is drawn
-        return ask("loss", batch["spans"])
+        spans = batch["spans"]
+        if self.objective is None:
+            return ask("loss", spans)
+        scores = ask("__call__")
+        size = scores.shape[-1]
+        numbers = jnp.where(spans[..., 0] < 0, NOBODY, spans @ jnp.array([size, 1]))
+        return self.objective(scores.reshape(*scores.shape[:2], -1), numbers)
 
     def read(self, arrays: Mapping[str, np.ndarray], places: TokenPlaces) -> frozenset:
         """Returns the entities of ``spans``."""
-        spans = arrays["spans"]
-        size = len(places.real)
-        scores = np.full((len(self.types), size, size), -1.0)
-        for kind, pairs in enumerate(spans):
-            for first, last in pairs[pairs[:, 0] >= 0]:
-                scores[kind, first, last] = 1.0
+        scores = certain_scores(arrays["spans"], len(places.real))
         (found,) = self._taken(scores[None], [places])
         return frozenset(item for item, _ in found)
 
     def _taken(self, scores, places):
-        taken, batch = [], decode_batch(scores, threshold=self.threshold)
+        taken = []
+        batch = decode_batch(scores, threshold=self.threshold, most=self.most)
         for spans, place in zip(batch, places, strict=True):
             real = [s for s in spans if place.real[s.start] and place.real[s.end]]
             chosen: list[Span] = without_overlaps(real) if self.is_flat else real

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 
 from kexue_jax.algorithms.gplinker import Argument, decode_events, event_positives
-from kexue_jax.algorithms.spans import NOBODY, span_probability
+from kexue_jax.algorithms.spans import NOBODY, certain_scores, span_probability
 from kexue_jax.algorithms.token_places import TokenPlaces
 from kexue_jax.nn.extractor import PairLinker, Tagger
 from kexue_jax.scores.extraction import event_scores, fuzzy_argument_scores, set_scores
@@ -166,13 +166,8 @@ class LinkedEvents(_Events):
 
     def read(self, arrays: Mapping[str, np.ndarray], places: TokenPlaces) -> frozenset:
         """Returns the arguments of labels, as ``(type, Part)``."""
-        maps, size = [], len(places.real)
-        for name in ("entity", "start", "stop"):
-            pairs = arrays[name]
-            scores = np.full((len(pairs), size, size), -1.0)
-            kind, at = np.nonzero(pairs[..., 0] >= 0)
-            scores[(kind, *pairs[kind, at].T)] = 1.0
-            maps.append(scores)
+        names = ("entity", "start", "stop")
+        maps = [certain_scores(arrays[name], len(places.real)) for name in names]
         found = self._taken(maps, places, trigger=None)
         return frozenset(
             (event.type, part) for event, _ in found for part in event.parts

@@ -10,7 +10,7 @@ import numpy as np
 
 from kexue_jax.algorithms.answer_spans import decode_half_pointers
 from kexue_jax.algorithms.gplinker import Triple, decode_triples, triple_positives
-from kexue_jax.algorithms.spans import NOBODY, span_probability
+from kexue_jax.algorithms.spans import NOBODY, certain_scores, span_probability
 from kexue_jax.algorithms.token_places import TokenPlaces
 from kexue_jax.losses.answer_spans import power_binary_cross_entropy
 from kexue_jax.nn.casrel import OBJECT_POWER, SUBJECT_POWER
@@ -165,13 +165,8 @@ class LinkedTriples(_Relations):
 
     def read(self, arrays: Mapping[str, np.ndarray], places: TokenPlaces) -> frozenset:
         """Returns the triples of labels."""
-        maps, size = [], len(places.real)
-        for name in ("entity", "start", "stop"):
-            pairs = arrays[name]
-            scores = np.full((len(pairs), size, size), -1.0)
-            kind, at = np.nonzero(pairs[..., 0] >= 0)
-            scores[(kind, *pairs[kind, at].T)] = 1.0
-            maps.append(scores)
+        names = ("entity", "start", "stop")
+        maps = [certain_scores(arrays[name], len(places.real)) for name in names]
         return frozenset(fact for fact, _ in self._taken(maps, places))
 
     def _taken(self, maps, places):

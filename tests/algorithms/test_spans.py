@@ -6,6 +6,7 @@ from scipy.special import expit
 
 from kexue_jax.algorithms.spans import (
     Span,
+    certain_scores,
     decode_batch,
     decode_spans,
     padded_pairs,
@@ -31,6 +32,25 @@ def test_decoding_finds_exactly_the_spans_above_the_threshold():
         assert decode_batch(scores, threshold=threshold) == want
         strided = np.asfortranarray(scores[0])
         assert decode_spans(strided, threshold=threshold) == want[0]
+
+
+def test_of_too_many_spans_those_of_the_highest_scores_are_read_in_their_order():
+    scores = np.random.default_rng(2).normal(size=(2, 3, 5, 5)).astype(np.float32)
+    for own, found in zip(scores, decode_batch(scores, most=4), strict=True):
+        every = decode_spans(own)
+        assert len(every) > 4
+        least = sorted(span.score for span in every)[-4]
+        assert found == [span for span in every if span.score >= least]
+    assert decode_batch(scores, most=75) == decode_batch(scores)
+    with pytest.raises(ValueError, match="most must be None or at least 1, got 0"):
+        decode_spans(scores[0], most=0)
+
+
+@pytest.mark.parametrize("threshold", [-3.0, 0.0, 8.0])
+def test_what_is_certain_is_read_at_any_threshold(threshold):
+    pairs = np.array([[[1, 2], [-1, -1]], [[0, 0], [0, 2]], [[-1, -1], [-1, -1]]])
+    found = decode_spans(certain_scores(pairs, 3), threshold=threshold)
+    assert [span[:3] for span in found] == [(0, 1, 2), (1, 0, 0), (1, 0, 2)]
 
 
 def test_gold_spans_come_back_from_scores_made_of_them():

@@ -9,6 +9,7 @@ from scipy.optimize import minimize_scalar
 from scipy.special import expit, logsumexp
 
 from kexue_jax.losses.multilabel import (
+    difference_multilabel_cross_entropy,
     log_subset_partition,
     multilabel_cross_entropy,
     soft_multilabel_cross_entropy,
@@ -19,6 +20,7 @@ from kexue_jax.losses.multilabel import (
 DENSE = jax.jit(multilabel_cross_entropy)
 SOFT = jax.jit(soft_multilabel_cross_entropy)
 SPARSE = jax.jit(sparse_multilabel_cross_entropy)
+DIFFERENCE = jax.jit(difference_multilabel_cross_entropy)
 DIVERGENCE = jax.jit(symmetric_multilabel_divergence)
 
 
@@ -144,6 +146,8 @@ def test_the_sparse_form_is_exact_where_the_published_difference_is_not(score):
     scores[:3] = score
     positives = np.arange(3, dtype=np.int32)
     missed, wrong = published_sparse(scores, positives)
+    published = float(DIFFERENCE(scores, positives))
+    np.testing.assert_allclose(published, missed + wrong, atol=0.05)  # it is noise
     truth = literal(scores.astype(np.float64), np.arange(515) < 3)[0]
     found = float(SPARSE(scores, positives))
     np.testing.assert_allclose(found, truth, rtol=1e-5)
@@ -152,6 +156,16 @@ def test_the_sparse_form_is_exact_where_the_published_difference_is_not(score):
         assert wrong < 0.0
     if score == 20.0:
         np.testing.assert_allclose(wrong, 20.0 + np.log(3e-7), rtol=1e-3)
+
+
+def test_the_published_difference_is_exact_in_exact_arithmetic():
+    scores, labels, kept = rows()
+    with jax.enable_x64(True):
+        found = DIFFERENCE(scores, numbers(labels), kept)
+        none = DIFFERENCE(scores, numbers(labels & False), kept)
+    for own, values in ((labels, found), (labels & False, none)):
+        want = [literal(*row)[0] for row in zip(scores, own, kept, strict=True)]
+        np.testing.assert_allclose(values, want, rtol=1e-9)
 
 
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])

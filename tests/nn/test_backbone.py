@@ -210,6 +210,15 @@ def test_unilm_is_any_family_with_its_mask():
     np.testing.assert_allclose(one, both, rtol=1e-5, atol=1e-6)
 
 
+def test_a_head_that_drops_features_needs_a_key_in_training():
+    head = partial(PlaceHead, classes=2, dropout_rate=0.1)
+    make = partial(Headed, backbone=partial(families.bert, **SIZES), head=head)
+    init, apply = functional(make)
+    params, _ = jax.jit(init)(jax.random.key(0))
+    with pytest.raises(ValueError, match="needs a key"):
+        apply(params, {}, drawn()[0], train=True)
+
+
 def test_heads_are_maps_of_the_states():
     body = partial(families.bert, **SIZES, length=9)
 

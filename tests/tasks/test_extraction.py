@@ -4,12 +4,17 @@ import jax
 import numpy as np
 import optax
 import pytest
+from flax import nnx
 
 from kexue_jax.data.annotated import Entities, Span
 from kexue_jax.data.buckets import Bucketed
 from kexue_jax.data.characters import Characters
 from kexue_jax.data.corpora import Corpus
 from kexue_jax.data.drawn_annotations import drawn
+from kexue_jax.losses.multilabel import (
+    difference_multilabel_cross_entropy,
+    sparse_multilabel_cross_entropy,
+)
 from kexue_jax.nn import families
 from kexue_jax.nn.extractor import Extractor, Tagger
 from kexue_jax.tasks.answer_schemes import EndsOfAnswers, SpansOfAnswers
@@ -118,6 +123,72 @@ def test_losses_and_gradients_are_finite_and_padding_is_not_read(name):
     other["tokens"] = np.where(batch["kept"], batch["tokens"], 3).astype(np.int32)
     again, _ = value(params, other)
     np.testing.assert_allclose(loss, again, rtol=1e-6)
+
+
+@pytest.mark.parametrize("threshold", [-2.0, 3.0])
+@pytest.mark.parametrize("name", ["spans", "linked triples", "linked events"])
+def test_gold_labels_come_back_at_any_threshold(name, threshold):
+    kind, scheme, _ = SCHEMES[name]
+    task = made(drawn(kind, train=8, held_out=4), partial(scheme, threshold=threshold))
+    assert task.notes["train/gold"] > 0
+
+
+@pytest.mark.parametrize(
+    "objective", [sparse_multilabel_cross_entropy, difference_multilabel_cross_entropy]
+)
+def test_a_loss_of_all_scores_is_that_of_the_pointer(objective):
+    corpus = drawn("weather", train=24, held_out=8)
+    own = made(corpus, SpanEntities)
+    other = made(corpus, partial(SpanEntities, objective=objective))
+    params, extras = jax.jit(own.init)(jax.random.key(0))
+    batch = own.sets["train"].padded([0, 1, 2, -1])
+    losses = [
+        jax.jit(task.loss)(params, extras, batch, None)[0] for task in (own, other)
+    ]
+    np.testing.assert_allclose(*losses, rtol=1e-4)
+
+
+def test_only_the_surest_of_too_many_entities_are_given():
+    task = made(drawn("weather", train=8, held_out=4), SpanEntities)
+    task.scheme.most = 3  # and not before, as the labels would not come back
+    scores = np.full((1, len(task.scheme.types), 6, 6), 1.0)
+    scores[0, 0, 1, :3] = 2.0
+    (found,) = task.scheme._taken(scores, task.places["train"][:1])
+    assert [item[:2] for item, _ in found] == [(0, 1), (0, 2)]  # [CLS] is no text
+
+
+def test_a_limit_takes_the_first_examples_of_each_part():
+    corpus = drawn("weather", train=24, held_out=8)
+    task = made(corpus, SpanEntities, limit=5)
+    assert {name: len(own) for name, own in task.examples.items()} == dict.fromkeys(
+        ("train", "valid", "test"), 5
+    )
+    assert task.examples["test"] == list(corpus.test)[:5]
+    assert task.batch(0)["weight"].sum() == 5
+
+
+def test_an_encoder_without_segments_is_not_given_any():
+    corpus = drawn("weather", train=8, held_out=4)
+    gpt = partial(families.gpt, features=16, layers=1, heads=2)
+    model = partial(Extractor, reads_segments=False)
+    task = made(corpus, SpanEntities, encoder=gpt, model=model)
+    params, extras = jax.jit(task.init)(jax.random.key(0))
+    assert np.isfinite(task.loss(params, extras, task.batch(0), None)[0])
+    refused = made(corpus, SpanEntities, encoder=gpt)
+    with pytest.raises(ValueError, match="segments must be None"):
+        refused.loss(params, extras, task.batch(0), None)
+
+
+def test_training_that_drops_features_needs_a_key():
+    model = Extractor(
+        encoder=partial(ENCODER, 9),
+        head=partial(Tagger, tags=2),
+        dropout_rate=0.1,
+        rngs=nnx.Rngs(0),
+    )
+    tokens = np.zeros((1, 4), np.int32)
+    with pytest.raises(ValueError, match="needs a key"):
+        model(tokens, tokens == 0, train=True)
 
 
 def test_entities_that_meet_are_taken_as_spans_and_missed_as_tags():
