@@ -57,11 +57,18 @@ def decode_batch(scores: np.ndarray, *, threshold: float = 0.0) -> list[list[Spa
     scores = np.asarray(scores)
     if scores.ndim != 4:
         raise ValueError(f"scores must be [B, C, T, S], got {scores.shape}")
-    flat = scores.reshape(-1)
-    found = np.flatnonzero(flat > threshold)  # many times as fast as over four axes
-    text, *places = np.unravel_index(found, scores.shape)
-    spans = list(map(Span, *(own.tolist() for own in (*places, flat[found]))))
-    cuts = np.searchsorted(text, np.arange(len(scores) + 1)).tolist()
+    if not scores.size:
+        return [[] for _ in scores]
+    texts, types, starts, ends = scores.shape
+    maps = scores.reshape(texts * types, starts * ends)
+    # One pass over all scores leaves the few places where any map has a span.
+    some = np.flatnonzero(np.fmax.reduce(maps, axis=0) > threshold)
+    few = maps[:, some]
+    which, at = np.nonzero(few > threshold)
+    text, kind = np.divmod(which, types)
+    places = (kind, *np.divmod(some[at], ends), few[which, at])
+    spans = list(map(Span, *(own.tolist() for own in places)))
+    cuts = np.searchsorted(text, np.arange(texts + 1)).tolist()
     return [spans[begin:end] for begin, end in itertools.pairwise(cuts)]
 
 
