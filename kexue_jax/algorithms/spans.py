@@ -65,24 +65,28 @@ def decode_batch(
         raise ValueError(f"scores must be [B, C, T, S], got {scores.shape}")
     if most is not None and most < 1:
         raise ValueError(f"most must be None or at least 1, got {most}")
-    flat = scores.reshape(-1)
-    found = np.flatnonzero(flat > threshold)  # many times as fast as over four axes
-    size = flat.size // max(len(scores), 1)
-    cuts = np.searchsorted(found, size * np.arange(len(scores) + 1)).tolist()
-    texts = [found[begin:end] for begin, end in itertools.pairwise(cuts)]
-    return [_spans(scores, flat, _highest(flat, own, most)) for own in texts]
+    if not scores.size:
+        return [[] for _ in scores]
+    texts, types, starts, ends = scores.shape
+    maps = scores.reshape(texts * types, starts * ends)
+    # One pass over all scores leaves the few places where any map has a span.
+    some = np.flatnonzero(np.fmax.reduce(maps, axis=0) > threshold)
+    few = maps[:, some]
+    which, at = np.nonzero(few > threshold)
+    text, kind = np.divmod(which, types)
+    columns = (kind, *np.divmod(some[at], ends), few[which, at])
+    cuts = np.searchsorted(text, np.arange(texts + 1)).tolist()
+    parts = (slice(*own) for own in itertools.pairwise(cuts))
+    return [_surest([c[own] for c in columns], most) for own in parts]
 
 
-def _highest(flat, found, most):
-    """Those of the places found whose scores are the highest, in their order."""
-    if most is None or len(found) <= most:
-        return found
-    return found[np.sort(np.argpartition(-flat[found], most - 1)[:most])]
-
-
-def _spans(scores, flat, found):
-    _, *places = np.unravel_index(found, scores.shape)
-    return list(map(Span, *(own.tolist() for own in (*places, flat[found]))))
+def _surest(columns, most):
+    """Spans of one text in their order, only those of the highest scores."""
+    *_, scores = columns
+    if most is not None and len(scores) > most:
+        highest = np.sort(np.argpartition(-scores, most - 1)[:most])
+        columns = [own[highest] for own in columns]
+    return list(map(Span, *(own.tolist() for own in columns)))
 
 
 def certain_scores(pairs: np.ndarray, size: int) -> np.ndarray:

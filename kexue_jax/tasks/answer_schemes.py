@@ -32,15 +32,15 @@ class _Answers:
     asks_again = False
     axes: ClassVar = {"answer": ((None,), -1)}
 
-    def __init__(self, examples: Sequence[Any], *, longest: int, score: Callable):
+    def __init__(self, examples, *, longest, with_question, score):
         if longest < 1:
             raise ValueError(f"longest must be at least 1, got {longest}")
         del examples  # there is nothing to learn from them
-        self.longest, self._score = longest, score
+        self.longest, self.with_question, self._score = longest, with_question, score
 
     def texts(self, example: Any) -> tuple[str, str]:
         """Returns the question and the context."""
-        return example.question, example.context
+        return example.question if self.with_question else "", example.context
 
     def all_gold(self, example: Any) -> frozenset[Reply]:
         """Returns all answers that are right."""
@@ -114,6 +114,7 @@ class EndsOfAnswers(_Answers):
         *,
         ends: Callable[..., Any] = AnswerEnds,
         longest: int = 16,
+        with_question: bool = True,
         score: Callable[..., Any] = reading_scores,
     ):
         """Makes the scheme.
@@ -122,12 +123,15 @@ class EndsOfAnswers(_Answers):
           examples: not looked at.
           ends: called as ``ends(D, rngs=)``.
           longest: the most tokens of an answer that is given.
+          with_question: False hides all questions, to see how far contexts alone lead.
           score: ``(predicted, gold) -> exact_match, f1``.
 
         Raises:
           ValueError: if `longest` is below 1.
         """
-        super().__init__(examples, longest=longest, score=score)
+        super().__init__(
+            examples, longest=longest, with_question=with_question, score=score
+        )
         self.head = ends
 
     def loss(self, ask: Ask, batch: Mapping[str, Any], rng: Any) -> Any:
@@ -167,6 +171,7 @@ class SpansOfAnswers(_Answers):
         *,
         pointer: Callable[..., Any] = GlobalPointer,
         longest: int = 16,
+        with_question: bool = True,
         score: Callable[..., Any] = reading_scores,
     ):
         """Makes the scheme.
@@ -175,12 +180,15 @@ class SpansOfAnswers(_Answers):
           examples: not looked at.
           pointer: called as ``pointer(D, types=1, rngs=)``.
           longest: the most tokens of an answer that is given.
+          with_question: False hides all questions, to see how far contexts alone lead.
           score: ``(predicted, gold) -> exact_match, f1``.
 
         Raises:
           ValueError: if `longest` is below 1.
         """
-        super().__init__(examples, longest=longest, score=score)
+        super().__init__(
+            examples, longest=longest, with_question=with_question, score=score
+        )
         self.head = partial(pointer, types=1)
 
     def loss(self, ask: Ask, batch: Mapping[str, Any], rng: Any) -> Any:

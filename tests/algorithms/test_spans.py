@@ -53,6 +53,19 @@ def test_what_is_certain_is_read_at_any_threshold(threshold):
     assert [span[:3] for span in found] == [(0, 1, 2), (1, 0, 0), (1, 0, 2)]
 
 
+def test_a_score_that_is_no_number_hides_no_span_of_another_text_or_type():
+    scores = np.full((2, 3, 4, 4), np.nan, np.float32)
+    scores[1, 2, 0, 3] = 1.0
+    assert decode_batch(scores) == [[], [Span(2, 0, 3, 1.0)]]
+
+
+def test_without_texts_types_or_tokens_there_are_no_spans():
+    for shape in ((0, 3, 4, 4), (2, 0, 4, 4), (2, 3, 0, 0)):
+        assert decode_batch(np.zeros(shape, np.float32), threshold=-1.0) == (
+            [[]] * shape[0]
+        )
+
+
 def test_gold_spans_come_back_from_scores_made_of_them():
     draws = np.random.default_rng(1)
     texts = []

@@ -167,6 +167,18 @@ def test_a_limit_takes_the_first_examples_of_each_part():
     assert task.batch(0)["weight"].sum() == 5
 
 
+@pytest.mark.parametrize("scheme", [EndsOfAnswers, SpansOfAnswers])
+def test_hidden_questions_are_not_read(scheme):
+    corpus = drawn("questions", train=4, held_out=4)
+    task = made(corpus, partial(scheme, with_question=False))
+    params, extras = jax.jit(task.init)(jax.random.key(0))
+    other = [e._replace(question="Who?" + e.question) for e in corpus.test]
+    again = made(corpus._replace(test=other), partial(scheme, with_question=False))
+    texts = [[t.scheme.texts(e) for e in t.examples["test"]] for t in (task, again)]
+    assert texts[0] == texts[1]
+    assert len(task.predict(params, extras, texts[0])) == 4
+
+
 def test_an_encoder_without_segments_is_not_given_any():
     corpus = drawn("weather", train=8, held_out=4)
     gpt = partial(families.gpt, features=16, layers=1, heads=2)
