@@ -11,6 +11,7 @@ import numpy as np
 from kexue_jax import numerics
 from kexue_jax.algorithms.transport_lockstep import transport_lockstep
 from kexue_jax.algorithms.transport_simplex import in_pieces, transport_simplex
+from kexue_jax.host_calls import call_on_host
 from kexue_jax.metrics.masses import check_masses, of_one_sum
 
 
@@ -62,9 +63,9 @@ def _on_host(cost, p, q):
 def _called_back(cost, p, q):
     lead, dtype = cost.shape[:-2], cost.dtype
     each = (lead, cost.shape, p.shape, q.shape, lead)
-    made: list[Any] = [jax.ShapeDtypeStruct(shape, dtype) for shape in each]
-    shapes = Transport(*made)
-    return jax.pure_callback(_on_host, shapes, cost, p, q, vmap_method="broadcast_all")
+    shapes = [jax.ShapeDtypeStruct(shape, dtype) for shape in each]
+    found = call_on_host(_on_host, shapes, cost, p, q, vmap_method="broadcast_all")
+    return Transport(*found)
 
 
 @jax.jit  # one program, where it is called outside of any
