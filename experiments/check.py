@@ -2,9 +2,9 @@
 
 Runs every variant of a config over its seeds at full size, unless ``docs/results`` has
 the scores of the same config and the same code already; asks the config's ``claim``;
-writes ``docs/results/<name>.json`` and the tables of claims in ``docs/claims.md`` and
-the README. Stopped and started again, it goes on. Exit codes: 0 all checked claims
-hold, 1 one does not, 2 refused, 3 a run failed.
+writes ``docs/results/<name>.json``, the tables of claims in ``docs/claims.md`` and the
+README, and those of scores in ``docs/scores.md``. Stopped and started again, it goes
+on. Exit codes: 0 all checked claims hold, 1 one does not, 2 refused, 3 a run failed.
 """
 
 import datetime
@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from absl import flags
 
-from experiments import command_line, configs
+from experiments import command_line, configs, score_tables
 from experiments.provenance import House, names_in
 from kexue_jax.build import nearest
 from kexue_jax.train.checkpoint import write_atomically
@@ -28,6 +28,7 @@ SEEDS = (0, 1, 2)
 RESULTS = configs.ROOT / "docs" / "results"
 RUNS = configs.ROOT / "runs"
 CLAIMS = configs.ROOT / "docs" / "claims.md"
+SCORES = configs.ROOT / "docs" / "scores.md"
 README = configs.ROOT / "README.md"
 MARKS = ("<!-- claims: written by experiments.check -->", "<!-- end of claims -->")
 
@@ -280,12 +281,19 @@ def table() -> str:
     return "\n".join(lines)
 
 
+def _scores() -> dict[str, Sequence[str]]:
+    """Which scores of which configs are shown in tables."""
+    modules = {n: configs.load_config(f"configs/{n}.py").module for n in names()}
+    return {n: m.SCORES for n, m in modules.items() if hasattr(m, "SCORES")}
+
+
 def write_tables() -> None:
-    """Writes the table into ``docs/claims.md`` and between the README's marks."""
+    """Writes ``docs/claims.md``, ``docs/scores.md`` and between the README's marks."""
     text = table()
     CLAIMS.parent.mkdir(exist_ok=True)
     head = "# Claims\n\nWritten by `python -m experiments.check`; no cell is typed.\n\n"
     write_atomically(CLAIMS, head + text + "\n")
+    write_atomically(SCORES, score_tables.page(_scores(), RESULTS))
     if not README.is_file():
         return
     readme = README.read_text("utf-8")

@@ -16,6 +16,7 @@ from ml_collections import ConfigDict
 
 VARIANTS = ("ends", "spans", "unasked")
 FULL = ("ends_full", "spans_full")
+SCORES = ("test/exact", "test/f1")
 SMOKE = {
     "steps": 2,
     "task.corpus.make": "kexue_jax.data.drawn_annotations:drawn",

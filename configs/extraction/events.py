@@ -16,6 +16,7 @@ from ml_collections import ConfigDict
 
 VARIANTS = ("linked", "tagged")
 FULL = tuple(f"{kind}_full" for kind in VARIANTS)
+SCORES = ("test/f1", "test/fuzzy_f1", "test/event_f1")
 SMOKE = {
     "steps": 2,
     "task.corpus.make": "kexue_jax.data.drawn_annotations:drawn",

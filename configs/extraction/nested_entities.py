@@ -15,6 +15,7 @@ from ml_collections import ConfigDict
 
 VARIANTS = ("pointer", "efficient", "chain")
 FULL = tuple(f"{kind}_full" for kind in VARIANTS)
+SCORES = ("test/f1", "test/precision", "test/recall")
 SMOKE = {
     "steps": 2,
     "task.corpus.make": "kexue_jax.data.drawn_annotations:drawn",

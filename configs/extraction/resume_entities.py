@@ -18,6 +18,7 @@ Cost:   5 variants, 3 minutes each on two CPU cores.
 from ml_collections import ConfigDict
 
 VARIANTS = ("pointer", "efficient", "unturned", "chain", "alone")
+SCORES = ("test/f1", "test/precision", "test/recall")
 SMOKE = {
     "steps": 2,
     "task.corpus.make": "kexue_jax.data.drawn_annotations:drawn",

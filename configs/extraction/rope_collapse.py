@@ -20,6 +20,7 @@ from ml_collections import ConfigDict
 
 COUNTS = ("2", "3", "4", "6", "mixed")
 VARIANTS = tuple(f"{kind}_{n}" for kind in ("turned", "unturned") for n in COUNTS)
+SCORES = ("test/f1", "test/precision", "test/recall")
 SMOKE = {
     "steps": 2,
     "task.corpus.train": 8,

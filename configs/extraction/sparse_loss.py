@@ -15,6 +15,7 @@ Cost:   3 variants, 3 minutes each on two CPU cores.
 from ml_collections import ConfigDict
 
 VARIANTS = ("blocks", "whole", "difference")
+SCORES = ("test/f1", "test/precision", "test/recall")
 SMOKE = {
     "steps": 2,
     "task.corpus.make": "kexue_jax.data.drawn_annotations:drawn",

@@ -17,6 +17,7 @@ from ml_collections import ConfigDict
 
 VARIANTS = ("linked", "efficient", "cascaded")
 FULL = tuple(f"{kind}_full" for kind in VARIANTS)
+SCORES = ("test/f1", "test/precision", "test/recall")
 SMOKE = {
     "steps": 2,
     "task.corpus.make": "kexue_jax.data.drawn_annotations:drawn",

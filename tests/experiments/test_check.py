@@ -2,8 +2,9 @@ import json
 
 import numpy as np
 import pytest
+from scipy.stats import t as student_t
 
-from experiments import check, configs
+from experiments import check, configs, score_tables
 
 CONFIG = '''"""A tiny claim.
 
@@ -65,6 +66,7 @@ def house(tmp_path, monkeypatch):
     monkeypatch.setattr(check, "RESULTS", tmp_path / "docs" / "results")
     monkeypatch.setattr(check, "RUNS", tmp_path / "runs")
     monkeypatch.setattr(check, "CLAIMS", tmp_path / "docs" / "claims.md")
+    monkeypatch.setattr(check, "SCORES", tmp_path / "docs" / "scores.md")
     monkeypatch.setattr(check, "README", tmp_path / "README.md")
     made = []
 
@@ -146,6 +148,32 @@ def test_the_tables_are_written_between_the_marks_of_the_readme(house):
     assert text.endswith("b\n")
 
 
+def test_scores_that_a_config_names_are_shown_with_their_intervals(house):
+    root, _ = house
+    run()
+    check.write_tables()
+    assert "tiny" not in (root / "docs/scores.md").read_text()
+    config = root / "configs" / "tiny.py"
+    config.write_text(CONFIG + '\nSCORES = ("x/loss",)\n')
+    check.write_tables()
+    text = (root / "docs/scores.md").read_text()
+    assert "## `tiny`" in text
+    assert "x/loss" in text
+
+
+def test_a_table_of_scores_is_of_all_seeds_of_each_variant():
+    def made(variant, seed, **scores):
+        return {"variant": variant, "seed": seed, "scores": scores, "seconds": 90.0}
+
+    runs = [made("a", seed, f1=0.5 + 0.1 * seed, em=0.2) for seed in range(3)]
+    lines = score_tables.table({"runs": [*runs, made("b", 0, f1=0.25)]}, ("f1", "em"))
+    low, high = student_t(2, 0.6, 0.1 / 3**0.5).interval(0.95)
+    assert (
+        lines[2] == f"| `a` | 60.0 ± {50 * (high - low):.1f} | 20.0 ± 0.0 | 3 | 1.5 |"
+    )
+    assert lines[3] == "| `b` | 25.0 |  | 1 | 1.5 |"
+
+
 def test_a_seed_that_fails_fails_the_claim():
     assert not check.judge(np.array([True, False, True])).holds
     assert check.judge(True).holds
@@ -193,8 +221,9 @@ def test_cells_run_in_processes_of_their_own_and_are_known_afterwards(
 def test_a_cell_that_fails_says_why_and_the_others_are_kept(tmp_path, monkeypatch):
     monkeypatch.setattr(check, "RUNS", tmp_path)
     name = "metrics/gaussian_transport"
-    cells = [check.cell(name, "normal", seed, smoke=True) for seed in (0, -1)]
+    good = check.cell(name, "normal", 0, smoke=True)
+    cells = [good, check.cell(name, "normal", 2**70, smoke=True)]  # no key has it
     records, failures = check.run_cells(name, cells, smoke=True, jobs=1, log=print)
-    assert list(records) == [cells[0].key]
+    assert list(records) == [good.key]
     assert len(failures) == 1
-    assert f"{name}:normal seed -1" in failures[0]
+    assert f"{name}:normal seed {2**70}" in failures[0]
