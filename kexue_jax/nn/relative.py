@@ -62,9 +62,11 @@ class ShawAttention(nnx.Module):
 
 
 class NezhaAttention(nnx.Module):
-    """`shaw_attention` whose rows are sinusoids of the distance, for keys and values.
+    """`shaw_attention` whose rows are sinusoids, for keys and values.
 
-    There are no parameters. Source: Wei et al., https://arxiv.org/abs/1909.00204
+    They are of a row's number, which is the distance and `clip`, not of the distance as
+    in the paper: so the published weights were trained. There are no parameters.
+    Source: Wei et al., https://arxiv.org/abs/1909.00204
     """
 
     def __init__(self, *, heads: int, head_size: int, clip: int = 64, rngs: nnx.Rngs):
@@ -87,8 +89,8 @@ class NezhaAttention(nnx.Module):
         is_causal: bool = False,
     ) -> jax.Array:
         """Returns ``[B, T, N, V]``."""
-        key_minus_query = jnp.arange(self.clip, -self.clip - 1, -1)  # of each row
-        rows = sinusoidal(key_minus_query, size=self.head_size).astype(query.dtype)
+        numbers = jnp.arange(2 * self.clip, -1, -1)  # key minus query, and clip
+        rows = sinusoidal(numbers, size=self.head_size).astype(query.dtype)
         return shaw_attention(
             query,
             key,

@@ -6,13 +6,14 @@ from flax import nnx
 from kexue_jax.nn.relative import NezhaAttention
 
 
-def test_nezha_adds_sinusoids_of_key_minus_query_to_keys_and_values():
+def test_nezha_adds_sinusoids_of_key_minus_query_and_the_clip_to_keys_and_values():
     draws = np.random.default_rng(0)
     query, key, value = draws.normal(size=(3, 1, 7, 2, 4)).astype(np.float32)
     layer = NezhaAttention(heads=2, head_size=4, clip=3, rngs=nnx.Rngs(0))
     got = jax.jit(layer)(query, key, value)
     places = np.arange(7)
-    turn = np.clip(places[None] - places[:, None], -3, 3)[..., None] / [1.0, 100.0]
+    numbers = np.clip(places[None] - places[:, None], -3, 3) + 3  # 0 to 6, as published
+    turn = numbers[..., None] / [1.0, 100.0]
     rows = np.stack([np.sin(turn), np.cos(turn)], -1).reshape(7, 7, 4)
     q, k, v = map(np.float64, (query, key, value))
     near = rows[None, :, :, None]
