@@ -7,6 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from kexue_jax.algorithms.directions import directions
+from kexue_jax.algorithms.pooling import mean_of_tokens
 from kexue_jax.data.wordpiece import WordPiece, padded_batches
 from kexue_jax.pretrained import (
     Pretrained,
@@ -277,3 +279,18 @@ def test_gives_what_transformers_gives_with_the_weights_of_minilm():
             assert (cosine / np.linalg.norm(y, axis=-1)).min() > 1 - 1e-6
         pooled, _ = apply(params, {}, rows.tokens, kept=rows.kept)
         np.testing.assert_allclose(pooled, want.pooler_output, rtol=1e-5, atol=1e-5)
+
+
+def test_embeddings_of_sentences_are_those_of_sentence_transformers():
+    peer = pytest.importorskip("sentence_transformers")
+    texts = ["A man plays a guitar.", "Zürich: 中文, naïve!", "x", "", "word " * 300]
+    found = load_pretrained("all_minilm_l6_v2", path=minilm())
+    want = peer.SentenceTransformer(str(minilm()), device="cpu").encode(texts)
+    apply, params, _ = found.restored()
+    read = WordPiece(found.vocabulary, **found.reading | {"length": 256})
+    got = np.zeros_like(want)
+    for rows in padded_batches(read.encode_all(texts), batch=2):
+        states, _ = jax.jit(apply)(params, {}, rows.tokens, kept=rows.kept)
+        means = mean_of_tokens(states, jnp.asarray(rows.kept))
+        got[rows.texts] = directions(means)[: len(rows.texts)]
+    np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-5)
