@@ -145,6 +145,7 @@ def neighbour_scores(
     weight: np.ndarray,
     *,
     unknown: Sequence[int],
+    never: Sequence[int] = (),
 ) -> NeighbourScores:
     """Returns how well counts tell what is hidden, given what a model reads.
 
@@ -153,6 +154,7 @@ def neighbour_scores(
       tokens: int ``[N, T]``, what is read.
       places, targets, weight: ``[N, M]``, of `kexue_jax.algorithms.masking.Masked`.
       unknown: tokens that say nothing of what stands there, such as [MASK].
+      never: tokens that are never to be told, such as marks.
 
     Returns:
       Mean bits, the share whose most likely token is right, and the share of the most
@@ -164,7 +166,9 @@ def neighbour_scores(
     if not (weight > 0).any():
         raise ValueError("weight must be above 0 somewhere, got none")
     length, hidden = tokens.shape[1], set(unknown)
-    common = int(np.argmax(known.single))
+    alone, marks = known.single.copy(), [*never]
+    alone[marks] = -1
+    common = int(np.argmax(alone))
 
     def beside(row: int, at: int) -> int | None:
         token = int(tokens[row, at]) if 0 <= at < length else None
@@ -174,7 +178,8 @@ def neighbour_scores(
     for row, place in zip(*np.nonzero(weight > 0), strict=True):
         at, target = int(places[row, place]), int(targets[row, place])
         found = log_probabilities(known, beside(row, at - 1), beside(row, at + 1))
-        bits.append(-found[target] / np.log(2.0))
+        found[marks] = -np.inf
+        bits.append((np.log(np.sum(np.exp(found))) - found[target]) / np.log(2.0))
         right.append(int(np.argmax(found)) == target)
         often.append(common == target)
     return NeighbourScores(*(float(np.mean(x)) for x in (bits, right, often)))

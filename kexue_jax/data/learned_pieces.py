@@ -34,11 +34,11 @@ def learned_pieces(
     for text in texts:
         plain = learner.normalizer.normalize_str(text)
         words |= {word for word, _ in learner.pre_tokenizer.pre_tokenize_str(plain)}
-    firsts = sorted({word[0] for word in words})
+    signs = sorted({sign for word in words for sign in word})
     others = sorted({f"##{sign}" for word in words for sign in word[1:]})
     # Single signs come first, in order: ties are broken by the numbers of pieces, and
     # the trainer would number them in an order that differs from run to run.
-    given = [*MARKS, *firsts, *others]
+    given = [*MARKS, *signs, *others]
     if vocabulary < len(given):
         raise ValueError(
             f"vocabulary must have room for {len(given)} marks and signs, got "

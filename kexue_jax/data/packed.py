@@ -56,9 +56,8 @@ def words_of(
     number = np.repeat(np.arange(len(cut)), [len(word) for word in cut])
     number = np.append(number, len(cut))  # where no sign stands
     own = number[np.minimum(tokenized.offsets[:, 0], len(text))]
-    starts = np.ones(len(own), bool)
-    starts[1:] = own[1:] != own[:-1]
-    return starts | tokenized.added
+    new = np.append(True, (own[1:] != own[:-1]) | tokenized.added[:-1])
+    return new | tokenized.added
 
 
 def placed(sizes: Sequence[int], *, room: int) -> list[list[int]]:
@@ -204,9 +203,7 @@ class Packed:
             lacking = self.batch - len(found["tokens"])
             fills = {"tokens": self.padding, "words": -1}
             yield {
-                name: np.pad(
-                    found[name], ((0, lacking), (0, 0)), constant_values=fill
-                )
+                name: np.pad(found[name], ((0, lacking), (0, 0)), constant_values=fill)
                 for name, fill in fills.items()
             }
 

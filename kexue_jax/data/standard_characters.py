@@ -10,6 +10,10 @@ from kexue_jax.data.characters import Characters
 from kexue_jax.data.wordpiece import MARKS
 
 
+_AS_WRITTEN = {"\u2015": "\u2014", "\u30fb": "\u00b7"}
+"""The dash and the dot between names, which Python's table has as other signs."""
+
+
 def simplified_characters() -> list[str]:
     """Returns the signs of ASCII and those of GB 2312, in the order of their codes.
 
@@ -19,13 +23,11 @@ def simplified_characters() -> list[str]:
     signs = [chr(code) for code in range(32, 127)]
     for row in range(0xA1, 0xF8):
         for cell in range(0xA1, 0xFF):
-            if row >= 0xA2 and 0xA2A1 <= row * 256 + cell <= 0xA2AA:
-                continue  # small Roman numbers, which came later
             try:
-                # As GBK has them; two of its points are what everybody writes.
-                signs.append(bytes([row, cell]).decode("gbk"))
+                signs.append(bytes([row, cell]).decode("gb2312"))
             except UnicodeDecodeError:
                 continue  # a place without a sign
+    signs = [_AS_WRITTEN.get(sign, sign) for sign in signs]
     return [sign for sign in dict.fromkeys(signs) if sign == sign.lower()]
 
 

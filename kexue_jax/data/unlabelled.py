@@ -120,9 +120,7 @@ SETS: dict[str, Callable[[str, Path], Parts]] = {
     "csl_title": _files(
         _abstracts, ["csl_title_train.json.gz"], ["csl_title_dev.json.gz"]
     ),
-    "thucnews_title": _files(
-        _firsts, ["train_10k.txt.gz"], ["test_odd5000.txt.gz"]
-    ),
+    "thucnews_title": _files(_firsts, ["train_10k.txt.gz"], ["test_odd5000.txt.gz"]),
     "sentiment_comments": _files(
         _comments,
         ["sentiment.train.data.gz"],
