@@ -1,4 +1,4 @@
-"""A small encoder tells hidden pieces of documentation, hidden alone and by whole words.
+"""A small encoder tells hidden tokens of documentation, hidden alone or as words.
 
 Claim:  pretrained for four minutes on the documentation that comes with CPython, it
         tells more of the hidden tokens of topics held out whole than counts of their
@@ -36,7 +36,7 @@ def get_config(variant="words"):
     def masked(name, **more):
         return dict(bind=f"{masking}:{name}", **more)
 
-    sizes = dict(features=128, layers=3, heads=2, hidden=512)
+    sizes = dict(features=128, layers=2, heads=2, hidden=512)
     encoder = dict(bind=f"{room}.nn.families:roformer", **sizes)
     if variant == "unturned":
         encoder = dict(bind=f"{room}.nn.families:bert", length=None, **sizes)
@@ -53,7 +53,7 @@ def get_config(variant="words"):
             length=None,
         ),
         learns=True,
-        packed=dict(bind=f"{room}.data.packed:Packed", batch=64, starts=whole),
+        packed=dict(bind=f"{room}.data.packed:Packed", batch=32, starts=whole),
         encoder=encoder,
         length=64,
         masking=masked("masked_words" if variant == "words" else "masked_tokens"),
@@ -63,21 +63,46 @@ def get_config(variant="words"):
         ),
         joint=" ",
     )
-    rate = dict(
-        make="optax:warmup_cosine_decay_schedule",
-        init_value=0.0,
-        peak_value=2e-3,
-        warmup_steps=100,
-        decay_steps=steps,
+
+    def rate(peak):
+        return dict(
+            make="optax:warmup_cosine_decay_schedule",
+            init_value=0.0,
+            peak_value=peak,
+            warmup_steps=50,
+            decay_steps=steps,
+        )
+
+    parts = dict(
+        matrix=dict(
+            make="optax.contrib:muon",
+            learning_rate=rate(0.02),
+            weight_decay=0.1,
+            ns_steps=3,
+        ),
+        other=dict(
+            make="optax:adamw", learning_rate=rate(0.004), b2=0.95, weight_decay=0.0
+        ),
+    )
+    labels = dict(
+        bind=f"{room}.optim.labels:by_name",
+        rules=(("kernel", "matrix"),),
+        otherwise="other",
+    )
+    optimizer = dict(
+        make=f"{room}.optim.chain:chain",
+        order=("clip", "rule"),
+        clip=dict(make="optax:clip_by_global_norm", max_norm=1.0),
+        rule=dict(make="optax:partition", transforms=parts, param_labels=labels),
     )
     return ConfigDict(
         dict(
             seed=0,
             steps=steps,
-            eval_every=500,
-            save_every=500,
+            eval_every=300,
+            save_every=300,
             task=task,
-            optimizer=dict(make="optax:adamw", learning_rate=rate, weight_decay=0.01),
+            optimizer=optimizer,
         )
     )
 

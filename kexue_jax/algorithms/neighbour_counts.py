@@ -86,16 +86,16 @@ def best_strength(
         nats = 0.0
         for row, at in found:
             left, token, right = map(int, rows[cut + row, at : at + 3])
-            nats += log_probabilities(own, left, right)[token]
+            nats += np.log(probabilities(own, left, right)[token])
         return nats
 
     return max(strengths, key=told)
 
 
-def log_probabilities(
+def probabilities(
     known: NeighbourCounts, left: int | None, right: int | None
 ) -> np.ndarray:
-    r"""Returns the log probability of each token between two others.
+    r"""Returns how likely each token is between two others.
 
     .. math:: P(v \mid l, r) \propto P(v \mid l)\, P(r \mid v)
 
@@ -108,25 +108,21 @@ def log_probabilities(
       left, right: the neighbours.
 
     Returns:
-      float64 ``[V]`` in nats.
+      float64 ``[V]``, none of them 0; their sum is 1.
     """
     size, strength = len(known.single), known.strength
-    single = (known.single + 1.0) / (known.single.sum() + size)
-    if left is None:
-        found = np.log(single)
-    else:
+    found = (known.single + 1.0) * (strength / (known.single.sum() + size))
+    single = found[right] if right is not None else 0.0
+    if left is not None:
         first, last = np.searchsorted(known.pairs, [left * size, (left + 1) * size])
-        follows = strength * single
-        follows[known.pairs[first:last] % size] += known.counts[first:last]
-        found = np.log(follows / follows.sum())
+        found[known.pairs[first:last] % size] += known.counts[first:last]
     if right is not None:
         first, last = np.searchsorted(known.rights, [right, right + 1])
         own = known.turned[first:last]
-        precedes = np.full(size, strength * single[right])
+        precedes = np.full(size, single)
         precedes[known.pairs[own] // size] += known.counts[own]
-        found = found + np.log(precedes / (known.single + strength))
-    top = found.max()
-    return found - (top + np.log(np.sum(np.exp(found - top))))
+        found *= precedes / (known.single + strength)
+    return found / found.sum()
 
 
 class NeighbourScores(NamedTuple):
@@ -177,9 +173,9 @@ def neighbour_scores(
     bits, right, often = [], [], []
     for row, place in zip(*np.nonzero(weight > 0), strict=True):
         at, target = int(places[row, place]), int(targets[row, place])
-        found = log_probabilities(known, beside(row, at - 1), beside(row, at + 1))
-        found[marks] = -np.inf
-        bits.append((np.log(np.sum(np.exp(found))) - found[target]) / np.log(2.0))
+        found = probabilities(known, beside(row, at - 1), beside(row, at + 1))
+        found[marks] = 0.0
+        bits.append(np.log2(found.sum() / found[target]))
         right.append(int(np.argmax(found)) == target)
         often.append(common == target)
     return NeighbourScores(*(float(np.mean(x)) for x in (bits, right, often)))

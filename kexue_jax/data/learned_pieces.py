@@ -48,5 +48,6 @@ def learned_pieces(
         vocab_size=vocabulary, special_tokens=given, show_progress=False
     )
     learner.train_from_iterator(texts, trainer)
-    found = learner.get_vocab()
-    return WordPiece(sorted(found, key=found.get), lowercase=lowercase, length=length)
+    row_of = learner.get_vocab()
+    pieces = sorted(row_of, key=lambda piece: row_of[piece])
+    return WordPiece(pieces, lowercase=lowercase, length=length)

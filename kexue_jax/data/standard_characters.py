@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from kexue_jax.data.characters import Characters
 from kexue_jax.data.wordpiece import MARKS
 
-
 _AS_WRITTEN = {"\u2015": "\u2014", "\u30fb": "\u00b7"}
 """The dash and the dot between names, which Python's table has as other signs."""
 

@@ -153,7 +153,7 @@ def standing_in(texts: Sequence[str], others: Sequence[str]) -> set[int]:
     White space does not count. A text of less than `SHORT` characters is only looked
     for among others that are equal to it.
 
-    >>> standing_in(["one two", "three", "a four five six b"], ["three", "four five six"])
+    >>> standing_in(["one", "two", "a four five six b"], ["two", "four five six"])
     {1, 2}
     """
     ours, theirs = [*map(_plain, texts)], [*map(_plain, others)]

@@ -183,7 +183,10 @@ class MaskedLanguageModel:
         for name, batches in self.masks.items():
             whole = [np.concatenate(each) for each in zip(*batches, strict=True)]
             scores = neighbour_counts.neighbour_scores(
-                known, *whole, unknown=[self.tokenizer.hidden], never=self._marks
+                known,
+                *whole,
+                unknown=[self.tokenizer.hidden],
+                never=self._marks.tolist(),
             )
             found[f"{name}/neighbours_bits"] = scores.bits
             found[f"{name}/neighbours_accuracy"] = scores.accuracy
@@ -313,7 +316,7 @@ class MaskedLanguageModel:
         return serve
 
     def exhibits(self, params, extras) -> list[Exhibit]:
-        """Returns the comparison with counts, and texts with guesses at what is hidden."""
+        """Returns the comparison with counts, and texts with guesses in them."""
         scores = self.evaluate(params, extras)
         rows = [
             row

@@ -1,3 +1,4 @@
+import itertools
 from collections import Counter
 
 import numpy as np
@@ -6,8 +7,8 @@ import pytest
 from kexue_jax.algorithms.neighbour_counts import (
     best_strength,
     counted,
-    log_probabilities,
     neighbour_scores,
+    probabilities,
 )
 
 SIZE = 6
@@ -25,7 +26,7 @@ def slowly(rows, kept, strength, left, right):
     for row, there in zip(rows.tolist(), kept.tolist(), strict=True):
         own = [token for token, is_there in zip(row, there, strict=True) if is_there]
         single.update(own)
-        pairs.update(zip(own, own[1:], strict=False))
+        pairs.update(itertools.pairwise(own))
     total = sum(single.values())
     alone = [(single[v] + 1) / (total + SIZE) for v in range(SIZE)]
     found = []
@@ -38,7 +39,7 @@ def slowly(rows, kept, strength, left, right):
             precedes = pairs[v, right] + strength * alone[right]
             follows *= precedes / (single[v] + strength)
         found.append(follows)
-    return np.log(np.array(found) / sum(found))
+    return np.array(found) / sum(found)
 
 
 @pytest.mark.parametrize("left", [None, 0, 5])
@@ -46,9 +47,9 @@ def slowly(rows, kept, strength, left, right):
 def test_probabilities_are_those_of_the_formula(left, right):
     rows, kept = text()
     known = counted(rows, kept, vocabulary=SIZE, strength=3.0)
-    got = log_probabilities(known, left, right)
+    got = probabilities(known, left, right)
     np.testing.assert_allclose(got, slowly(rows, kept, 3.0, left, right), rtol=1e-10)
-    assert np.exp(got).sum() == pytest.approx(1.0)
+    assert got.sum() == pytest.approx(1.0)
 
 
 def test_hidden_neighbours_say_nothing_and_fillers_do_not_count():
@@ -59,11 +60,16 @@ def test_hidden_neighbours_say_nothing_and_fillers_do_not_count():
     weight = np.array([[1.0, 1.0, 0.0]])
     found = neighbour_scores(known, tokens, places, targets, weight, unknown=[5])
     first, second = (slowly(rows, kept, 2.0, *at) for at in ((None, 3), (None, None)))
-    assert found.bits == pytest.approx(-(first[2] + second[1]) / 2 / np.log(2))
+    assert found.bits == pytest.approx(-np.log2(first[2] * second[1]) / 2)
     right = (np.argmax(first) == 2) + (np.argmax(second) == 1)
     assert found.accuracy == right / 2
     common = np.argmax(np.bincount(rows[kept]))
     assert found.often == np.isin([2, 1], common).mean()
+    # What is never to be told takes no part.
+    options = dict(unknown=[5], never=[4, 5])
+    found = neighbour_scores(known, tokens, places, targets, weight, **options)
+    first, second = first[:4] / first[:4].sum(), second[:4] / second[:4].sum()
+    assert found.bits == pytest.approx(-np.log2(first[2] * second[1]) / 2)
 
 
 def test_pairs_count_for_more_where_they_tell_more():

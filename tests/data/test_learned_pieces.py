@@ -24,5 +24,7 @@ def test_every_sign_of_the_texts_has_a_piece_at_the_start_and_inside_of_words():
     spelt = read.pieces(read.encode("hatter").tokens[1:-1])
     assert spelt == ["h", "##a", "##t", "##t", "##e", "##r"]
     assert read.unknown in read.encode("z").tokens
-    with pytest.raises(ValueError, match=f"room for {few} marks and signs, got {few - 1}"):
+    with pytest.raises(
+        ValueError, match=f"room for {few} marks and signs, got {few - 1}"
+    ):
         learned_pieces(TEXTS, vocabulary=few - 1)

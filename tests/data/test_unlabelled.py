@@ -71,7 +71,9 @@ def test_texts_are_held_out_by_the_seed_and_known_by_their_fingerprint(monkeypat
 
 def test_other_names_and_shares_that_leave_nothing_are_refused(monkeypatch):
     given(monkeypatch, a=(["x", "y"], []))
-    with pytest.raises(ValueError, match="names must be of .*ner_msra_train.*'nothing'"):
+    with pytest.raises(
+        ValueError, match="names must be of .*ner_msra_train.*'nothing'"
+    ):
         unlabelled(["a", "nothing"])
     with pytest.raises(ValueError, match="got none"):
         unlabelled([])
