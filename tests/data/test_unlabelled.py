@@ -1,3 +1,5 @@
+from functools import partial
+
 import numpy as np
 import pytest
 
@@ -18,10 +20,14 @@ from kexue_jax.data.unlabelled import (
 )
 
 
+def _as_given(name, path, *, found):
+    return found
+
+
 def given(monkeypatch, **parts):
     for name, (train, apart) in parts.items():
-        read = lambda name, path, found=Parts(train, apart): found  # noqa: E731
-        monkeypatch.setitem(module.SETS, name, read)
+        found = Parts(train, apart)
+        monkeypatch.setitem(module.SETS, name, partial(_as_given, found=found))
 
 
 def slowly_standing_in(texts, others):
@@ -72,7 +78,7 @@ def test_texts_are_held_out_by_the_seed_and_known_by_their_fingerprint(monkeypat
 def test_other_names_and_shares_that_leave_nothing_are_refused(monkeypatch):
     given(monkeypatch, a=(["x", "y"], []))
     with pytest.raises(
-        ValueError, match="names must be of .*ner_msra_train.*'nothing'"
+        ValueError, match=r"names must be of .*ner_msra_train.*'nothing'"
     ):
         unlabelled(["a", "nothing"])
     with pytest.raises(ValueError, match="got none"):
