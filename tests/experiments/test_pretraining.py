@@ -86,6 +86,7 @@ def test_another_size_is_refused_with_what_differs(pretrained, tmp_path):
     assert "config.init_partial=True" in str(caught.value)
 
 
+@pytest.mark.slow
 def test_a_pretraining_goes_on_from_another_and_hidden_words_are_filled(
     pretrained, tmp_path, capsys
 ):
