@@ -317,7 +317,7 @@ def _run(
             layout=objects.layout,
             wrap=objects.wrap,
             watchers=watchers,
-            start=_start_of(experiment, log),
+            start=_start_of(experiment, objects.task, log),
             allow_data_change=allow_data_change,
         )
     except (CheckpointError, ConfigError):  # the directory stays what it was
@@ -399,7 +399,7 @@ def recorded_verdict(experiment: Experiment) -> Any:
 
 
 def _start_of(
-    experiment: Experiment, log: Callable[[str], None]
+    experiment: Experiment, task: Any, log: Callable[[str], None]
 ) -> Callable[[Any], Mapping[str, np.ndarray]] | None:
     """What takes parameters from the files or the run that ``init_from`` names."""
     config = experiment.config
@@ -418,7 +418,7 @@ def _start_of(
 
     def start(shapes):
         try:
-            found = _found(shapes, path, partial=partial, trust=trust)
+            found = _found(shapes, task, path, partial=partial, trust=trust)
         except (OSError, ValueError) as error:
             fits = not isinstance(error, WeightsError) or partial
             hint = "" if fits else "\nconfig.init_partial=True takes what there is."
@@ -429,7 +429,9 @@ def _start_of(
     return start
 
 
-def _found(shapes: Any, path: Path, *, partial: bool, trust: Sequence[str]) -> Any:
+def _found(
+    shapes: Any, task: Any, path: Path, *, partial: bool, trust: Sequence[str]
+) -> Any:
     from kexue_jax.pretrained import load_pretrained, starting
 
     if starting.is_pretrained(path):
@@ -439,8 +441,20 @@ def _found(shapes: Any, path: Path, *, partial: bool, trust: Sequence[str]) -> A
             "there is neither a run nor a pretrained model, which has a config.json "
             "and weights"
         )
-    params = load(path, trust=trust).params
-    return starting.started_from_arrays(shapes, params, partial=partial)
+    other = load(path, trust=trust)
+    ours, theirs = _pieces_of(task), _pieces_of(other.task)
+    pieces = None if ours is None or theirs is None else (ours, theirs)
+    return starting.started_from_arrays(
+        shapes, other.params, partial=partial, pieces=pieces
+    )
+
+
+def _pieces_of(task: Any) -> list[str] | None:
+    """What the tokens of a task stand for, or None if it does not say so."""
+    tokenizer = getattr(task, "tokenizer", None)
+    if not hasattr(tokenizer, "pieces") or not hasattr(tokenizer, "vocabulary"):
+        return None
+    return tokenizer.pieces(range(tokenizer.vocabulary))
 
 
 # A finished run, for people and other programs

@@ -2,7 +2,7 @@
 
 import os
 import pathlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -116,42 +116,109 @@ def _mapped(tree: Mapping[str, Any], change: Callable[[Any], Any]) -> dict[str, 
 
 
 def started_from_arrays(
-    params: Mapping[str, Any], arrays: Mapping[str, Any], *, partial: bool = False
+    params: Mapping[str, Any],
+    arrays: Mapping[str, Any],
+    *,
+    partial: bool = False,
+    pieces: tuple[Sequence[str], Sequence[str]] | None = None,
 ) -> Start:
     """Returns the leaves of a task's parameters that another of our runs has.
+
+    Where both hold one backbone, at different places, as an encoder that was pretrained
+    and one that something is to be taken out with, the backbone is taken and all else
+    stays as it is drawn; both are named in the text. Otherwise leaves are taken by
+    their paths.
 
     Args:
       params: nested dicts; only shapes and dtypes are read.
       arrays: nested dicts, the parameters of the other.
       partial: whether leaves may be missing or of another shape, and others left over.
+      pieces: what the tokens of both stand for, first ours. Where they differ the
+        vectors of tokens are taken by what they stand for, and tokens that the other
+        has not begin with its vector of [UNK].
 
     Raises:
-      WeightsError: if something is missing, misshapen or unexpected, unless `partial`.
+      WeightsError: if something is missing, misshapen or unexpected, or the other has
+        less than half of our tokens, unless `partial`.
     """
-    theirs, leaves = dict(paths(arrays)), {}
-    missing, misshapen, used = [], {}, set()
-    for path, ours in paths(params):
+    keys = {"embeddings", "blocks"}
+    ours_at, theirs_at = _places(params, keys), _places(arrays, keys)
+    notes: list[str] = []
+    ours, theirs = dict(paths(params)), dict(paths(arrays))
+    is_moved = len(ours_at) == len(theirs_at) == 1 and ours_at != theirs_at
+    if is_moved:
+        notes += [
+            f"not of the run: {path}" for path in ours if not _below(path, ours_at[0])
+        ]
+        notes += [
+            f"of the run, and not taken: {path}"
+            for path in theirs
+            if not _below(path, theirs_at[0])
+        ]
+        ours = {p: leaf for p, leaf in ours.items() if _below(p, ours_at[0])}
+        theirs = {
+            _joined(ours_at[0], p[len(theirs_at[0]) :].lstrip("/")): leaf
+            for p, leaf in theirs.items()
+            if _below(p, theirs_at[0])
+        }
+    if pieces is not None and len(ours_at) == 1 and [*pieces[0]] != [*pieces[1]]:
+        table = _joined(ours_at[0], "embeddings/tokens/embedding")
+        if table in theirs:
+            theirs[table], note = _rows_by_pieces(theirs[table], *pieces, partial)
+            notes.append(f"{table}: {note}")
+    report, leaves = _by_paths(ours, theirs)
+    if not partial and not report.is_whole():
+        raise WeightsError(f"the run is not of this model:\n{report}")
+    return Start(leaves, "\n".join([str(report), *notes]))
+
+
+def _below(path: str, place: str) -> bool:
+    return not place or path.startswith(f"{place}/")
+
+
+def _joined(place: str, path: str) -> str:
+    return f"{place}/{path}" if place else path
+
+
+def _rows_by_pieces(table, ours, theirs, partial) -> tuple[np.ndarray, str]:
+    """A table whose rows are in our order, and how many of them the other had."""
+    row_of = {piece: row for row, piece in enumerate(theirs)}
+    unknown = row_of.get("[UNK]")
+    known = sum(piece in row_of for piece in ours)
+    if unknown is None or (2 * known < len(ours) and not partial):
+        raise WeightsError(
+            f"the run has {known} of our {len(ours)} tokens, of which it should have "
+            f"half, and {'no' if unknown is None else 'an'} [UNK]"
+        )
+    found = np.asarray(table)[[row_of.get(piece, unknown) for piece in ours]]
+    return found, (
+        f"{known} of {len(ours)} tokens are of the run, by what they stand for, and "
+        f"{len(ours) - known} begin as its [UNK]"
+    )
+
+
+def _by_paths(ours, theirs) -> tuple[Report, dict[str, np.ndarray]]:
+    """What of ours the other has in the same shape, with a report of all."""
+    missing, misshapen, leaves = [], {}, {}
+    for path, leaf in ours.items():
         if path not in theirs:
             missing.append(path)
             continue
-        used.add(path)
         found = np.asarray(theirs[path])
-        if found.shape == tuple(ours.shape):
-            leaves[path] = found.astype(ours.dtype)
+        if found.shape == tuple(leaf.shape):
+            leaves[path] = found.astype(leaf.dtype)
         else:
-            misshapen[path] = (tuple(ours.shape), found.shape)
+            misshapen[path] = (tuple(leaf.shape), found.shape)
     report = Report(
         {path: path for path in leaves},
         (),
         {},
         tuple(missing),
         misshapen,
-        tuple(path for path in theirs if path not in used),
+        tuple(path for path in theirs if path not in ours),
         (),
     )
-    if not partial and not report.is_whole():
-        raise WeightsError(f"the run is not of this model:\n{report}")
-    return Start(leaves, str(report))
+    return report, leaves
 
 
 def is_pretrained(path: str | os.PathLike) -> bool:
