@@ -47,6 +47,7 @@ OTHERS = {
         "absl",
         "ml_collections",
         "optuna",
+        "scipy",  # the quantiles of Student's t
         "sqlalchemy",
         "yaml",
         "kexue_jax.build",

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from kexue_jax import numerics
-from kexue_jax.host_calls import call_on_host
+from kexue_jax.metrics.host_calls import call_on_host
 
 FEW = 8  # dimensions up to which a tree on the host beats products
 GROUP = 64  # columns whose least entry stands for them

@@ -11,7 +11,7 @@ import numpy as np
 from kexue_jax import numerics
 from kexue_jax.algorithms.transport_lockstep import transport_lockstep
 from kexue_jax.algorithms.transport_simplex import in_pieces, transport_simplex
-from kexue_jax.host_calls import call_on_host
+from kexue_jax.metrics.host_calls import call_on_host
 from kexue_jax.metrics.masses import check_masses, of_one_sum
 
 

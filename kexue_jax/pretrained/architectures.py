@@ -143,8 +143,33 @@ def _electra(settings):
     return Architecture("electra", sizes | {"length": length})
 
 
+_BY_BERT4KERAS = {
+    "hidden_size": ("n_embd", "d_model"),
+    "num_hidden_layers": ("n_layer", "num_layers"),
+    "num_attention_heads": ("n_head", "num_heads"),
+    "intermediate_size": ("n_inner", "d_ff"),
+    "attention_head_size": (None, "d_kv"),
+    "max_position_embeddings": ("n_positions", None),
+}
+"""What bert4keras, which has one set of names, calls settings of GPT and of T5."""
+
+
+def _translated(settings, which):
+    """Settings of bert4keras in the names of transformers."""
+    if "hidden_size" not in settings:
+        return settings
+    found = dict(settings)
+    for theirs, ours in _BY_BERT4KERAS.items():
+        if theirs in settings and ours[which] is not None:
+            found.setdefault(ours[which], settings[theirs])
+    return found
+
+
 def _gpt(family: str, activation: str, act_name: str) -> Callable:
     def read(settings):
+        settings = _translated(settings, 0)
+        if "hidden_act" in settings:
+            settings = {act_name: settings["hidden_act"], **settings}
         _one_of(settings, "scale_attn_weights", True, [True])
         _one_of(settings, "scale_attn_by_inverse_layer_idx", False, [False])
         _one_of(settings, "add_cross_attention", False, [False])
@@ -180,6 +205,12 @@ _GATES = {
 
 
 def _t5(settings):
+    settings = _translated(settings, 1)
+    if "hidden_act" in settings:
+        is_gated = settings["hidden_act"] == ["gelu", "linear"]
+        gate = "gated-gelu" if is_gated else settings["hidden_act"]
+        own = {"feed_forward_proj": gate, "tie_word_embeddings": not is_gated}
+        settings = {"model_type": "t5", **own, **settings}
     gate = _one_of(settings, "feed_forward_proj", "relu", _GATES)
     tied = _one_of(settings, "tie_word_embeddings", True, [True, False])
     scaled = settings.get("model_type") == "t5" and _one_of(
@@ -241,6 +272,9 @@ def architecture(
       WeightsError: if a number is absent or out of range, or the settings are of a
         model that is not known.
     """
+    if "n_vocab" in settings:  # hparams.json of OpenAI
+        own = dict(model_type="gpt2", vocab_size=settings["n_vocab"])
+        settings = {**own, "n_positions": settings.get("n_ctx", 1024), **settings}
     kind = settings.get("model_type", "bert") if kind is None else kind
     if not isinstance(kind, str) or kind not in _READERS:
         raise WeightsError(f"model_type must be one of {KINDS}, got {kind!r:.80}")

@@ -1,21 +1,21 @@
-"""The names of each family, in files of transformers and of TensorFlow."""
+"""The names of each family in files of transformers."""
 
 from collections.abc import Mapping
 
-from kexue_jax.pretrained.names import CONV1D, TENSORFLOW, Names, Their
+from kexue_jax.pretrained.names import CONV1D, Names, Their
 
 HEADS = ("vocabulary", "pooler", "classes", "next_sentence", "places", "span")
 """What may stand on a backbone: scores of tokens (masked or causal), the pooler alone,
 classes of a row on it, whether one text follows another, classes of each place, and two
 scores of each place for the begin and end of an answer."""
 
-_EMBEDDINGS = {
+EMBEDDINGS = {
     "embeddings/tokens": "embeddings.word_embeddings",
     "embeddings/segments": "embeddings.token_type_embeddings",
     "embeddings/position": "embeddings.position_embeddings",
     "embeddings/norm": "embeddings.LayerNorm",
 }
-_BERT_BLOCK = {
+BERT_BLOCK = {
     "mixer/query": "attention.self.query",
     "mixer/key": "attention.self.key",
     "mixer/value": "attention.self.value",
@@ -47,11 +47,11 @@ _OLD = {
 }
 
 
-def _with_front(front: str, table: Mapping[str, str]) -> dict[str, str]:
+def with_front(front: str, table: Mapping[str, str]) -> dict[str, str]:
     return {ours: front + theirs for ours, theirs in table.items()}
 
 
-def _blocks(front: str, table: Mapping[str, str]) -> dict[str, str]:
+def blocks(front: str, table: Mapping[str, str]) -> dict[str, str]:
     return {f"blocks/{{}}/{ours}": front + theirs for ours, theirs in table.items()}
 
 
@@ -129,8 +129,8 @@ def encoder_names(family: str, head: str | None = None) -> Names:
     if family == "albert":
         layer, block = "encoder.albert_layer_groups.{}.albert_layers.0.", _ALBERT_BLOCK
     else:
-        layer, block = "encoder.layer.{}.", _BERT_BLOCK
-    backbone = _with_front(front, {**_EMBEDDINGS, "embeddings/widen": widen})
+        layer, block = "encoder.layer.{}.", BERT_BLOCK
+    backbone = with_front(front, {**EMBEDDINGS, "embeddings/widen": widen})
     table = f"{front}embeddings.word_embeddings.weight"
     scores = bias.removesuffix("bias") + "decoder"
     if family == "electra":
@@ -139,7 +139,7 @@ def encoder_names(family: str, head: str | None = None) -> Names:
         kind=f"{family} in files of transformers",
         modules={
             **backbone,
-            **_blocks(front + layer, block),
+            **blocks(front + layer, block),
             **_head(family, head),
         },
         whole={"head/bias": Their(bias)} if head == "vocabulary" else {},
@@ -178,7 +178,7 @@ def gpt_names(family: str, head: str | None = None) -> Names:
     modules = {
         "embeddings/tokens": front + tokens,
         "embeddings/position": front + places,
-        **_blocks(layer, block),
+        **blocks(layer, block),
     }
     if not first:
         modules["norm"] = front + "ln_f"
@@ -237,74 +237,4 @@ def t5_names(*, is_gated: bool, tied: bool) -> Names:
         # Left over in old files; transformers reads nothing from it either.
         spare=(r"EncDecAttention\.relative_attention_bias\.weight$",),
         same=same,
-    )
-
-
-def tensorflow_names(family: str, head: str | None = None) -> Names:
-    """Returns the names in TensorFlow checkpoints, which users of bert4keras have.
-
-    Args:
-      family: ``bert``, ``nezha``, ``roformer`` and ``roformer_v2``, whose files all
-        begin with ``bert/``, ``albert`` or ``electra``.
-      head: None, ``vocabulary``, ``pooler`` or ``next_sentence``.
-    """
-    front = "electra/" if family == "electra" else "bert/"
-    tables = {ours: theirs.replace(".", "/") for ours, theirs in _EMBEDDINGS.items()}
-    tables["embeddings/widen"] = (
-        "embeddings_project"
-        if family == "electra"
-        else "encoder/embedding_hidden_mapping_in"
-    )
-    if family == "albert":
-        layer = "encoder/transformer/group_{}/inner_group_0/"
-        block = {
-            "mixer/query": "attention_1/self/query",
-            "mixer/key": "attention_1/self/key",
-            "mixer/value": "attention_1/self/value",
-            "mixer/output": "attention_1/output/dense",
-            "mixer_norm": "LayerNorm",
-            "feed_forward/widen": "ffn_1/intermediate/dense",
-            "feed_forward/narrow": "ffn_1/intermediate/output/dense",
-            "feed_forward_norm": "LayerNorm_1",
-        }
-    else:
-        layer = "encoder/layer_{}/"
-        block = {ours: theirs.replace(".", "/") for ours, theirs in _BERT_BLOCK.items()}
-    heads: dict[str | None, dict[str, str]] = {
-        None: {},
-        "vocabulary": {
-            "head/transform": "cls/predictions/transform/dense",
-            "head/norm": "cls/predictions/transform/LayerNorm",
-        },
-        "pooler": {"head/pooler": "bert/pooler/dense"},
-        "next_sentence": {"head/pooler": "bert/pooler/dense"},
-    }
-    if head not in heads:
-        raise ValueError(
-            f"head must be one of {tuple(heads)} in TensorFlow files, got {head!r}"
-        )
-    whole = {"head/bias": Their("cls/predictions/output_bias")}
-    if head == "next_sentence":  # kept as [out, in], alone of all kernels
-        weights = "cls/seq_relationship/output_"
-        whole |= {
-            "head/scores/kernel": Their(f"{weights}weights", transposed=True),
-            "head/scores/bias": Their(f"{weights}bias"),
-        }
-    return Names(
-        kind=f"{family} in files of TensorFlow",
-        modules={
-            **_with_front(front, tables),
-            **_blocks(front + layer, block),
-            **heads[head],
-        },
-        leaves=TENSORFLOW,
-        whole=whole,
-        front=front,
-        spare=(
-            r"^cls/",
-            r"^bert/pooler/",
-            r"^(discriminator|generator)_",
-            r"/(adam|lamb)_[mv]$",
-            r"^(global_step|good_steps|loss_scale|beta[12]_power|_CHECKPOINTABLE)",
-        ),
     )

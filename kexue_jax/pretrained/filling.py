@@ -166,6 +166,8 @@ def _plain_names(arrays, names):
 
 def _part(array, their):
     """An array of theirs as ours would be: the part of it, turned if it is to be."""
+    if their.stacked and array.shape[:1] == (1,):
+        array = array[0]
     if their.part is not None:
         place, count = their.part
         if array.ndim == 0 or array.shape[-1] % count:
@@ -208,7 +210,8 @@ def exported(params: Mapping[str, Any], names: Names) -> dict[str, np.ndarray]:
         name = names.bare(their.name) if is_bare else their.name
         place, counts[name] = their.part or (0, 1)
         array = np.asarray(leaf)
-        parts.setdefault(name, {})[place] = array.T if their.transposed else array
+        array = array.T if their.transposed else array
+        parts.setdefault(name, {})[place] = array[None] if their.stacked else array
     found = {}
     for name, pieces in parts.items():
         if len(pieces) != counts[name]:

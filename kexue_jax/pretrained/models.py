@@ -12,14 +12,9 @@ from kexue_jax.algorithms.activations import gelu, gelu_tanh
 from kexue_jax.nn import families
 from kexue_jax.nn.heads import Headed, PlaceHead, PooledHead, VocabularyHead
 from kexue_jax.nn.text_to_text import TextToText
+from kexue_jax.pretrained import tensorflow_names
 from kexue_jax.pretrained.architectures import Architecture
-from kexue_jax.pretrained.families import (
-    HEADS,
-    encoder_names,
-    gpt_names,
-    t5_names,
-    tensorflow_names,
-)
+from kexue_jax.pretrained.families import HEADS, encoder_names, gpt_names, t5_names
 from kexue_jax.pretrained.names import Names
 
 _ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
@@ -102,13 +97,23 @@ def names_of(
     Raises:
       ValueError: if there are no names for it.
     """
-    if form == "tensorflow":
-        return tensorflow_names(built.family, head)
     if built.family == "t5":
-        sizes = built.sizes
-        return t5_names(is_gated=sizes["is_gated"], tied=sizes["tied"])
+        own = tensorflow_names.t5_names if form == "tensorflow" else t5_names
+        return own(is_gated=built.sizes["is_gated"], tied=built.sizes["tied"])
+    if form == "tensorflow":
+        return _tensorflow_names(built.family, head)
     if built.family in ("gpt", "gpt2"):
         return gpt_names({"gpt": "openai-gpt"}.get(built.family, built.family), head)
     return encoder_names(
         {"roformer_v2": "roformer"}.get(built.family, built.family), head
     )
+
+
+def _tensorflow_names(family, head):
+    if family not in ("gpt", "gpt2"):
+        return tensorflow_names.encoder_names(family, head)
+    if head not in (None, "vocabulary"):
+        raise ValueError(f"head must be None or 'vocabulary' for {family}, got {head}")
+    if family == "gpt":
+        return tensorflow_names.gpt_names()
+    return tensorflow_names.gpt2_names()

@@ -13,11 +13,13 @@ class Their(NamedTuple):
       name: what it is called.
       transposed: whether it is our array turned, as torch keeps kernels.
       part: ``(k, n)``, if ours is part k of n equal ones of its last axis.
+      stacked: whether it has an axis of one in front of ours.
     """
 
     name: str
     transposed: bool = False
     part: tuple[int, int] | None = None
+    stacked: bool = False
 
 
 Leaves = Mapping[str, tuple[str, bool]]
@@ -52,6 +54,7 @@ class Names:
         ``norm/`` those of modules whose names end so.
       whole: from our paths, likewise with ``{}``, to arrays that no rule gives.
       packed: our modules that are equal parts of one of theirs: which, of how many.
+      stacked: our last names whose arrays have an axis of one in front there.
       front: how names of the backbone begin in files of whole models; files of a
         backbone alone may lack it.
       spare: patterns of names that files hold beside such a model.
@@ -64,6 +67,7 @@ class Names:
     leaves: Leaves = field(default_factory=lambda: TORCH)
     whole: Mapping[str, Their] = field(default_factory=dict)
     packed: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    stacked: tuple[str, ...] = ()
     front: str = ""
     spare: tuple[str, ...] = ()
     same: Mapping[str, str] = field(default_factory=dict)
@@ -90,7 +94,8 @@ class Names:
             raise ValueError(f"{self.kind} has no parameter {path!r}")
         ending, transposed = rule
         name = self.modules[module].format(place) + ending
-        return Their(name, transposed, self.packed.get(module))
+        part = self.packed.get(module)
+        return Their(name, transposed, part, stacked=leaf in self.stacked)
 
     def plain(self, name: str) -> str:
         """Returns the name that `of` gives for one in a file, which may be older."""

@@ -4,10 +4,13 @@ import numpy as np
 import pytest
 
 from kexue_jax.nn.functional import functional
-from kexue_jax.pretrained.families import encoder_names, gpt_names, tensorflow_names
+from kexue_jax.pretrained import tensorflow_names
+from kexue_jax.pretrained.architectures import architecture
+from kexue_jax.pretrained.families import encoder_names, gpt_names
 from kexue_jax.pretrained.files import WeightsError
 from kexue_jax.pretrained.filling import exported, fill, paths
 from kexue_jax.pretrained.loading import drawn
+from kexue_jax.pretrained.models import model_of, names_of
 
 FILES = drawn()
 POOLED = encoder_names("bert", "pooler")
@@ -109,7 +112,7 @@ def test_names_of_tensorflow_lead_to_the_same_arrays(shapes):
     """Kernels are not turned there, but for that of one head."""
     init, _ = functional(FILES.model("next_sentence"))
     params, _ = init(jax.random.key(0))
-    names = tensorflow_names("bert", "next_sentence")
+    names = tensorflow_names.encoder_names("bert", "next_sentence")
     arrays = exported(params, names)
     for name in (
         "embeddings/word_embeddings",
@@ -128,6 +131,103 @@ def test_names_of_tensorflow_lead_to_the_same_arrays(shapes):
     back, report = fill(params, arrays, names)
     assert len(report.spare) == 3
     jax.tree.map(np.testing.assert_array_equal, back, jax.device_get(params))
+
+
+def written(settings, kind=None):
+    """Drawn parameters, the names that TensorFlow has for them, and its arrays."""
+    built = architecture(settings, kind=kind)
+    init, _ = functional(model_of(built))
+    params = jax.device_get(init(jax.random.key(0))[0])
+    names = names_of(built, form="tensorflow")
+    return built, params, names, exported(params, names)
+
+
+def test_gpt_2_is_read_as_openai_wrote_it():
+    hyper = dict(n_vocab=20, n_ctx=9, n_embd=8, n_head=2, n_layer=12)
+    built, params, names, arrays = written(hyper)
+    assert (built.family, built.sizes["length"]) == ("gpt2", 9)
+    shapes = {name: array.shape for name, array in arrays.items()}
+    assert shapes["model/wte"] == (20, 8)
+    assert shapes["model/wpe"] == (9, 8)
+    assert shapes["model/h11/attn/c_attn/w"] == (1, 8, 24)
+    assert shapes["model/h0/attn/c_proj/b"] == (8,)
+    assert shapes["model/h0/mlp/c_fc/w"] == (1, 8, 32)
+    assert shapes["model/h3/ln_2/g"] == shapes["model/ln_f/b"] == (8,)
+    query = params["blocks"]["0"]["mixer"]["query"]["kernel"]
+    np.testing.assert_array_equal(arrays["model/h0/attn/c_attn/w"][0, :, :8], query)
+    back, report = fill(params, arrays, names)
+    assert report.is_whole()
+    jax.tree.map(np.testing.assert_array_equal, back, params)
+
+
+def test_gpt_has_the_names_of_bert_in_files_of_bert4keras():
+    settings = dict(
+        vocab_size=20,
+        hidden_size=8,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=24,
+        max_position_embeddings=9,
+        hidden_act="gelu",
+    )
+    built, params, names, arrays = written(settings, kind="openai-gpt")
+    assert (built.sizes["hidden"], built.sizes["length"]) == (24, 9)
+    for name, shape in (
+        ("embeddings/word_embeddings", (20, 8)),
+        ("embeddings/position_embeddings", (9, 8)),
+        ("transformer/layer_1/attention/self/query/kernel", (8, 8)),
+        ("transformer/layer_0/intermediate/dense/kernel", (8, 24)),
+        ("transformer/layer_0/output/LayerNorm/gamma", (8,)),
+    ):
+        assert arrays[f"gpt/{name}"].shape == shape
+    assert not any("token_type" in name for name in arrays)
+    jax.tree.map(
+        np.testing.assert_array_equal, fill(params, arrays, names).params, params
+    )
+
+
+@pytest.mark.parametrize("act", ["relu", ["gelu", "linear"]])
+def test_t5_is_read_as_google_and_mt5_wrote_it(act):
+    settings = dict(
+        vocab_size=20,
+        hidden_size=8,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        attention_head_size=5,
+        intermediate_size=24,
+        hidden_act=act,
+    )
+    is_gated = act != "relu"
+    built, params, names, arrays = written(settings, kind="t5")
+    assert built.sizes["is_gated"] == is_gated
+    assert built.sizes["tied"] == (not is_gated)
+    wide = "wi_0" if is_gated else "wi"
+    for name, shape in (
+        ("shared/embedding", (20, 8)),
+        ("encoder/block_001/layer_000/SelfAttention/q", (8, 10)),
+        ("encoder/block_000/layer_000/SelfAttention/relative_attention_bias", (2, 32)),
+        ("encoder/block_000/layer_000/layer_norm/scale", (8,)),
+        (f"encoder/block_000/layer_001/DenseReluDense/{wide}/kernel", (8, 24)),
+        ("decoder/block_001/layer_001/EncDecAttention/o", (10, 8)),
+        ("decoder/block_001/layer_002/DenseReluDense/wo/kernel", (24, 8)),
+        ("decoder/final_layer_norm/scale", (8,)),
+    ):
+        assert arrays[name].shape == shape
+    if is_gated:
+        assert arrays["decoder/logits/kernel"].shape == (8, 20)
+    newer = {  # mT5 calls a norm another thing, and leaves what AdaFactor has kept
+        name.replace("final_layer_norm", "rms_norm").replace("layer_norm", "rms_norm")
+        if "norm" in name
+        else name: array
+        for name, array in arrays.items()
+    }
+    slot = "encoder/block_000/layer_000/SelfAttention/q_slot_vr"
+    newer |= {slot: np.zeros(8), "global_step": np.zeros(())}
+    for own in (arrays, newer):
+        back, report = fill(params, own, names)
+        assert report.is_whole()
+        jax.tree.map(np.testing.assert_array_equal, back, params)
+    assert len(report.spare) == 2
 
 
 def test_what_does_not_fit_is_named_and_refused_unless_it_is_asked_for(shapes):

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from kexue_jax.pretrained import load_pretrained, read_tensorflow
-from kexue_jax.pretrained.families import tensorflow_names
 from kexue_jax.pretrained.filling import exported
 from kexue_jax.pretrained.loading import drawn
+from kexue_jax.pretrained.tensorflow_names import encoder_names
 
 pytestmark = pytest.mark.peer
 
@@ -49,7 +49,7 @@ def test_a_folder_as_google_has_published_it_is_a_model(tmp_path):
     tensorflow = pytest.importorskip("tensorflow")
     files = drawn()
     params = files.restored("pooler").params
-    names = tensorflow_names("bert", "pooler")
+    names = encoder_names("bert", "pooler")
     saved(tensorflow, tmp_path / "bert_model.ckpt", exported(params, names))
     settings = dict(
         vocab_size=77,

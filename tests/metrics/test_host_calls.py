@@ -7,13 +7,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from kexue_jax.host_calls import call_on_host
+from kexue_jax.metrics.host_calls import call_on_host
 
 PROGRAM = """
 import os
 os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
 import jax, jax.numpy as jnp, numpy as np
-from kexue_jax.host_calls import call_on_host
+from kexue_jax.metrics.host_calls import call_on_host
 def total(cost, p, q):
     return [np.einsum("bmn,bm,bn->b", cost, p, q)]
 def on_host(cost, p, q):  # jax.pure_callback in its place never ends here
