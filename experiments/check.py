@@ -3,8 +3,10 @@
 Runs every variant of a config over its seeds at full size, unless ``docs/results`` has
 the scores of the same config and the same code already; asks the config's ``claim``;
 writes ``docs/results/<name>.json``, the tables of claims in ``docs/claims.md`` and the
-README, and those of scores in ``docs/scores.md``. Stopped and started again, it goes
-on. Exit codes: 0 all checked claims hold, 1 one does not, 2 refused, 3 a run failed.
+README, and those of scores in ``docs/scores.md``. Where a variant's ``init_from`` is
+the place of another run, ``runs/<name>/<variant>``, that is run first, with the seed 0.
+Stopped and started again, it goes on. Exit codes: 0 all checked claims hold, 1 one does
+not, 2 refused, 3 a run failed.
 """
 
 import datetime
@@ -61,11 +63,27 @@ def cell(name: str, variant: str, seed: int, *, smoke: bool) -> Cell:
     experiment = configs.load_config(spec, smoke=smoke)
     configs.override(experiment.config, {"seed": seed})
     config = configs.plain(experiment.config)
+    before = _begins(experiment, smoke=smoke)
     for free in configs.FREE:
         config.pop(free, None)
     code = House(configs.ROOT).digest(names_in(config))
-    text = json.dumps([variant, config, code], sort_keys=True)
+    whole = [variant, config, code, *([before[1].key] if before else ())]
+    text = json.dumps(whole, sort_keys=True)
     return Cell(variant, seed, hashlib.sha256(text.encode()).hexdigest()[:16])
+
+
+def _begins(experiment: configs.Experiment, *, smoke: bool) -> tuple[str, Cell] | None:
+    """The run that another begins with: its config, and which of its cells it is."""
+    path = experiment.config.init_from
+    if path is None:
+        return None
+    parts = Path(path).parts
+    if parts[0] != "runs" or len(parts) < 3:
+        raise configs.ConfigError(
+            f"config.init_from of a claim must be runs/<name>/<variant>, got {path!r}"
+        )
+    name = "/".join(parts[1:-1])
+    return name, cell(name, parts[-1], 0, smoke=smoke)
 
 
 def run_cells(
@@ -76,12 +94,33 @@ def run_cells(
     Returns:
       The records of those that ended well, by their keys; and why the others did not.
     """
+    begun = {}
+    for variant in dict.fromkeys(c.variant for c in cells):
+        spec = f"configs/{name}.py" + (f":{variant}" if variant else "")
+        before = _begins(configs.load_config(spec, smoke=smoke), smoke=smoke)
+        if before is not None:
+            other, first = before
+            log(f"{name}:{variant} begins with {other}:{first.variant}")
+            places, failures = _run(other, [first], {}, smoke=smoke, jobs=1, log=log)
+            if failures:
+                return {}, failures
+            begun[variant] = str(places[first.key].resolve())
+    places, failures = _run(name, cells, begun, smoke=smoke, jobs=jobs, log=log)
+    records = {c.key: _record(c, places[c.key]) for c in cells if c.key in places}
+    return records, failures
+
+
+def _run(name, cells, begun, *, smoke, jobs, log) -> tuple[dict[str, Path], list[str]]:
+    """Where cells were run, by their keys, and why others did not end well."""
     from experiments.sweeps import devices, results, storage, studies, supervisor
     from experiments.sweeps.definition import Sweep
     from experiments.sweeps.slots import Limits
 
     entries = [
-        ({"variant": c.variant} if c.variant else {}) | {"seed": c.seed} for c in cells
+        ({"variant": c.variant} if c.variant else {})
+        | {"seed": c.seed}
+        | ({"init_from": begun[c.variant]} if c.variant in begun else {})
+        for c in cells
     ]
     data = {"list": entries, "code": True, "smoke": smoke}
     sweep = Sweep(f"configs/{name}.py", data, name=name)
@@ -95,18 +134,17 @@ def run_cells(
     joined = studies.make(opened, study, sweep, limits, workdir=folder)
     joined.slots.try_again()
     options = [f"--study={study}", f"--config={sweep.spec}", "--trials=1"]
-    begun = joined.slots.begun
     shares = devices.at_most(min(jobs, len(cells)))
-    code = supervisor.supervise(url, options, shares, begun=begun, log=log)
-    records, failures = {}, []
+    code = supervisor.supervise(url, options, shares, begun=joined.slots.begun, log=log)
+    places, failures = {}, []
     for cell, row in zip(cells, results.rows_of(joined.slots.all()), strict=True):
         if row.state == "done":
-            records[cell.key] = _record(cell, folder / row.id)
+            places[cell.key] = folder / row.id
         else:
             why = row.why or f"{row.state}, as the workers left with exit code {code}"
             tail = _tail(folder / row.id / "log.txt")
             failures.append(f"{name}:{cell.variant} seed {cell.seed}: {why}{tail}")
-    return records, failures
+    return places, failures
 
 
 def _record(cell: Cell, workdir: Path) -> dict[str, Any]:

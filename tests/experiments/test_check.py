@@ -217,6 +217,65 @@ def test_cells_run_in_processes_of_their_own_and_are_known_afterwards(
     assert len(list(tmp_path.glob(f"smoke/{name}/*/status.json"))) == 2
 
 
+RUN_CELLS = check.run_cells
+LATER = CONFIG.replace(
+    "dict(seed=0, steps=0,", 'dict(seed=0, init_from="runs/tiny/good", steps=0,'
+)
+
+
+def test_what_a_run_begins_with_is_in_its_key(house):
+    root, _ = house
+    (root / "configs" / "later.py").write_text(LATER)
+    before = check.cell("later", "good", 1, smoke=False)
+    assert before == check.cell("later", "good", 1, smoke=False)
+    first = (root / "configs" / "tiny.py").read_text()
+    (root / "configs" / "tiny.py").write_text(
+        first.replace('"good": 0.5', '"good": 0.6')
+    )
+    assert check.cell("later", "good", 1, smoke=False).key != before.key
+    (root / "configs" / "later.py").write_text(LATER.replace("runs/tiny", "/tmp"))
+    with pytest.raises(configs.ConfigError, match="must be runs/<name>/<variant>"):
+        check.cell("later", "good", 1, smoke=False)
+
+
+@pytest.fixture
+def runs(house, monkeypatch):
+    """A root whose second config begins with the first, and what was run, in order."""
+    root, _ = house
+    monkeypatch.setattr(check, "run_cells", RUN_CELLS)
+    (root / "configs" / "later.py").write_text(LATER)
+    asked = []
+
+    def run(name, cells, begun, *, smoke, jobs, log):
+        asked.append((name, [(c.variant, c.seed) for c in cells], begun))
+        if name == "tiny" and not (root / "well").exists():
+            return {}, ["tiny:good seed 0: no such thing"]
+        return {c.key: root / f"{name}-{c.variant}-{c.seed}" for c in cells}, []
+
+    monkeypatch.setattr(check, "_run", run)
+    monkeypatch.setattr(check, "_record", lambda cell, place: record(cell))
+    return root, asked
+
+
+def test_what_a_variant_begins_with_is_run_before_it(runs):
+    root, asked = runs
+    cells = [check.cell("later", "good", seed, smoke=False) for seed in (0, 1)]
+    options = dict(smoke=False, jobs=1, log=print)
+    assert check.run_cells("later", cells, **options) == (
+        {},
+        ["tiny:good seed 0: no such thing"],
+    )
+    (root / "well").touch()
+    records, failures = check.run_cells("later", cells, **options)
+    assert list(records) == [cell.key for cell in cells]
+    assert not failures
+    place = str((root / "tiny-good-0").resolve())
+    assert asked[1:] == [
+        ("tiny", [("good", 0)], {}),
+        ("later", [("good", 0), ("good", 1)], {"good": place}),
+    ]
+
+
 @pytest.mark.slow
 def test_a_cell_that_fails_says_why_and_the_others_are_kept(tmp_path, monkeypatch):
     monkeypatch.setattr(check, "RUNS", tmp_path)
