@@ -456,7 +456,7 @@ def decode(length: int, batch: int) -> dict[str, Any]:
 def _texts(language: str) -> tuple[list[str], list[str]]:
     """Texts of about a million characters, and the vocabulary to cut them with."""
     if language == "English":
-        texts = [text for part in python_prose().train for text in paragraphs(part)]
+        texts = paragraphs(python_prose().train)
         words = vocabulary("bert_base_uncased")
     else:
         with fetch.open_text("chnsenticorp", "train.tsv.gz") as lines:
