@@ -5,9 +5,8 @@ each round beginning with another one and with a triad, ``b + s c`` in place, wh
 tells the bandwidth of that moment; a ratio is the median of the ratios of the rounds.
 """
 
-import ctypes
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from importlib import import_module as package
 from typing import Any, NamedTuple
 
@@ -16,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from benchmarks import cells, optim_rewrites
+from benchmarks import optim_rewrites, turns
 from benchmarks.optim_rewrites import DECAY, EVERY, GAMMA, PERIOD, RATE
 from kexue_jax import optim
 from kexue_jax.optim import by_role
@@ -214,48 +213,6 @@ def error(way: str) -> float | None:
     return float(sizes[0] / sizes[1])
 
 
-def _highest(run: Callable[[], Any]) -> tuple[Any, int]:
-    """As `cells.highest`, after what stands free has gone back to the system."""
-    ctypes.CDLL(None).malloc_trim(0)
-    return cells.highest(run)
-
-
-def _in_turns(
-    runs: Mapping[str, Callable[[], Any]], rounds: int
-) -> dict[str, list[float]]:
-    """Seconds of each in each round; the first round is not told."""
-    now = cells.clock()
-    times: dict[str, list[float]] = {name: [] for name in runs}
-    for at in range(rounds + 1):
-        for name in sorted(runs, reverse=at % 2 == 0):
-            start = now()
-            runs[name]()
-            times[name].append(now() - start)
-    return {name: each[1:] for name, each in times.items()}
-
-
-def _told(
-    times: dict[str, list[float]], first: str, bytes_: dict[str, int]
-) -> dict[str, Any]:
-    """What is kept of the rounds: medians, and ratios to the first way."""
-
-    def median(x):
-        return float(np.median(x))
-
-    rows = {name: np.asarray(each) for name, each in times.items()}
-    return {
-        name: {
-            "median": median(each),
-            "least": float(each.min()),
-            "most": float(each.max()),
-            "runs": len(each),
-            "bytes": bytes_.get(name, 0),
-            "ratio": median(each / rows[first]),
-        }
-        for name, each in rows.items()
-    }
-
-
 def _triad() -> Callable[[], Any]:
     b, c = jnp.ones(TRIAD), jnp.full(TRIAD, 1e-3)
     compiled = jax.jit(lambda b, c: b + 0.5 * c, donate_argnums=0)
@@ -302,14 +259,14 @@ def steps(ways: list[str], layers: int, rounds: int = ROUNDS) -> dict[str, Any]:
         def run(step):
             kept[:] = jax.block_until_ready(step(*kept, grads))
 
-        peaks[way] = _highest(lambda: run(alone))[1]
+        peaks[way] = turns.highest(lambda: run(alone))[1]
         run(step)
         return lambda: run(step)
 
     for way in ways:
         runs[way] = runner(way)
-    times = _in_turns(runs, rounds)
-    found = _told(times, ways[0], peaks)
+    times = turns.in_turns(runs, rounds)
+    found = turns.told(times, ways[0], peaks)
     speed = 12 * TRIAD / np.asarray(times["triad"])  # bytes a second
     for way in ways:
         least = WAYS[way].traffic * count / speed
@@ -389,14 +346,14 @@ def merges(merge: str, objectives: int, rounds: int = ROUNDS) -> dict[str, Any]:
     runs = {"ours": run, "torchjd": lambda: aggregate(matrix)}
     peaks, results = {}, {}
     for name, each in runs.items():
-        results[name], peaks[name] = _highest(each)
+        results[name], peaks[name] = turns.highest(each)
     flat = [np.asarray(x).ravel() for x in jax.tree.leaves(results["ours"])]
     scale = 1.0 + RADIUS**2 if merge == "CAGrad" else 1.0  # the rescaling of its paper
     vectors = {
         "ours": scale * np.concatenate(flat),
         "torchjd": results["torchjd"].numpy(),
     }
-    found = _told(_in_turns(runs, rounds), "ours", peaks)
+    found = turns.told(turns.in_turns(runs, rounds), "ours", peaks)
     for name, vector in vectors.items():
         found[name]["objective"] = _objective(merge, rows, vector)
     return {"ways": found, "parameters": rows.shape[1]}

@@ -32,12 +32,16 @@ class Bar(NamedTuple):
 
 
 class Task(NamedTuple):
-    """A cell to measure: its name, who makes it, with what, and how large it is."""
+    """A cell to measure: its name, who makes it, with what, and how large it is.
+
+    After `limit` seconds it is given up.
+    """
 
     name: str
     make: str
     arguments: dict[str, Any]
     size: int
+    limit: float = 180.0
 
 
 def row(*entries: str) -> str:
@@ -118,7 +122,9 @@ def main(
         ):
             continue
         day = {"day": time.strftime("%Y-%m-%d")}
-        measured = cells.measured(task.make, task.arguments, cores=values.cores)
+        measured = cells.measured(
+            task.make, task.arguments, limit=task.limit, cores=values.cores
+        )
         found[task.name] = measured | day
         print(task.name, json.dumps(found[task.name]), flush=True)
     about = cells.environment(packages, values.cores)
