@@ -9,6 +9,7 @@ import pytest
 from experiments import configs, predict, runner
 from kexue_jax.train.rows import read_rows
 
+pytestmark = pytest.mark.slow
 SIZES = {"features": 16, "layers": 2, "heads": 2, "hidden": 16}
 ENCODER = {f"task.encoder.{name}": size for name, size in SIZES.items()}
 
@@ -86,7 +87,6 @@ def test_another_size_is_refused_with_what_differs(pretrained, tmp_path):
     assert "config.init_partial=True" in str(caught.value)
 
 
-@pytest.mark.slow
 def test_a_pretraining_goes_on_from_another_and_hidden_words_are_filled(
     pretrained, tmp_path, capsys
 ):
