@@ -22,6 +22,7 @@ import optax
 from benchmarks import turns
 from kexue_jax.algorithms.linear_chain import log_likelihood, viterbi
 from kexue_jax.algorithms.spans import Span, decode_batch, span_positives
+from kexue_jax.attention.heads_first import heads_first_attention
 from kexue_jax.data import fetch
 from kexue_jax.data.prose import paragraphs, python_prose
 from kexue_jax.data.reviews import read_reviews
@@ -29,6 +30,7 @@ from kexue_jax.data.vocabularies import vocabulary
 from kexue_jax.data.wordpiece import WordPiece
 from kexue_jax.nn.functional import functional
 from kexue_jax.nn.global_pointer import GlobalPointer
+from kexue_jax.nn.products import with_linear_products
 from kexue_jax.pretrained import load_pretrained
 
 LENGTH, MASKED, MASK, VOCABULARY = 128, 19, 103, 30522  # 15 % of 128 are masked
@@ -109,13 +111,22 @@ def _drawn(size: str, model: str, **options: Any) -> Any:
     return getattr(transformers, model)(config, **options)
 
 
-def _restored(theirs: Any, head: str | None) -> tuple[Callable[..., Any], Any]:
-    """`apply` and params of the same weights, by way of a file."""
+def _restored(
+    theirs: Any, head: str | None, *, tuned: bool
+) -> tuple[Callable[..., Any], Any]:
+    """`apply` and params of the same weights, by way of a file.
+
+    Tuned, it has the attention and the linear maps that are made for CPUs.
+    """
     with tempfile.TemporaryDirectory() as folder:
         theirs.save_pretrained(folder)
         files = load_pretrained(path=folder)
         apply, params, _ = files.restored(head, dropout_rate=0.0)
-    return apply, jax.block_until_ready(jax.tree.map(jnp.array, params))
+    params = jax.block_until_ready(jax.tree.map(jnp.array, params))
+    if not tuned:
+        return apply, params
+    make = files.model(head, dropout_rate=0.0, attention=heads_first_attention)
+    return functional(with_linear_products(make))[1], params
 
 
 class Hidden(NamedTuple):
@@ -137,13 +148,13 @@ def hidden(batch: int) -> Hidden:
     return Hidden(tokens, places, targets)
 
 
-def our_step(theirs: Any, batch: Hidden) -> Callable[[], float]:
+def our_step(theirs: Any, batch: Hidden, *, tuned: bool) -> Callable[[], float]:
     """A step that scores the hidden places alone and gives up params and state.
 
     The loss is the log-sum-exp less the score of the target, so nothing as large as the
     scores is made beside them and their gradient.
     """
-    apply, params = _restored(theirs, "vocabulary")
+    apply, params = _restored(theirs, "vocabulary", tuned=tuned)
     tx = optax.adamw(RATE, weight_decay=DECAY)
 
     def loss_fn(params, tokens, places, targets):
@@ -195,7 +206,7 @@ def their_step(theirs: Any, batch: Hidden, *, gathers: bool) -> Callable[[], flo
         loss.backward()
         rule.step()
         rule.zero_grad()
-        return float(loss)
+        return loss.item()
 
     return run
 
@@ -252,7 +263,8 @@ def step(size: str, batch: int, rounds: int = 5) -> dict[str, Any]:
     want = [exact(), exact()]
     del exact
     runs: dict[str, Callable[[], Any]] = {
-        "ours": our_step(fresh(), rows),
+        "ours": our_step(fresh(), rows, tuned=True),
+        "ours, as it comes": our_step(fresh(), rows, tuned=False),
         "transformers": their_step(fresh(), rows, gathers=False),
         "transformers, gathered": their_step(fresh(), rows, gathers=True),
     }
@@ -283,16 +295,19 @@ def inference(size: str, batch: int) -> dict[str, Any]:
     torch = package("torch")
     tokens = hidden(batch).tokens
     theirs = _drawn(size, "BertModel", add_pooling_layer=False).eval()
-    apply, params = _restored(theirs, None)
-    read = torch.from_numpy(tokens).long()
+    read, arrays = torch.from_numpy(tokens).long(), jax.device_put(tokens)
+
+    def our_run(tuned):
+        apply, params = _restored(theirs, None, tuned=tuned)
+        compiled = jax.jit(lambda params, tokens: apply(params, {}, tokens)[0])
+        compiled = compiled.lower(params, arrays).compile()
+        return lambda: compiled(params, arrays).block_until_ready()
 
     def their_run(model):
         with torch.inference_mode():
             return model(input_ids=read).last_hidden_state.numpy()
 
-    arrays = jax.device_put(tokens)
-    compiled = jax.jit(lambda params, tokens: apply(params, {}, tokens)[0])
-    compiled = compiled.lower(params, arrays).compile()
+    ours, plain = our_run(True), our_run(False)
     want = their_run(theirs.double())
     theirs = theirs.float()
 
@@ -301,7 +316,8 @@ def inference(size: str, batch: int) -> dict[str, Any]:
 
     return compared(
         {
-            "ours": Way(lambda: compiled(params, arrays).block_until_ready(), check),
+            "ours": Way(ours, check),
+            "ours, as it comes": Way(plain, check),
             "transformers": Way(lambda: their_run(theirs), check),
         }
     )
