@@ -32,7 +32,6 @@ bench: $(READY) ## Measure speed beside other libraries, which it installs; writ
 	$(IN)/python -m benchmarks.optim --write
 	$(IN)/python -m benchmarks.encoders --write
 	$(IN)/python -m benchmarks.sweeps --write
-	$(IN)/python -m benchmarks.encoders --write
 lint: $(READY) ## Style of the code.
 	$(IN)/ruff check . && $(IN)/ruff format --check .
 types: $(READY) ## Types of the code.
