@@ -339,14 +339,12 @@ def _spans(batch: int, length: int) -> list[list[Span]]:
     return texts
 
 
-def _torch_losses(kernel: Any, bias: Any, states: Any, labels: Any) -> Any:
-    """``[B, C]`` of a head that makes all scores and then the loss of each type."""
+def _lean_losses(kernel: Any, bias: Any, states: Any, labels: Any) -> Any:
+    """``[B, C]`` of all scores in torch, hidden by -inf, with few copies of them."""
     torch = package("torch")
     batch, length = states.shape[:2]
     mapped = (states @ kernel + bias).unflatten(-1, (TYPES, 2, HEAD))
-    turn = torch.arange(length, dtype=states.dtype)[:, None]
-    turn = turn * 10000.0 ** (-torch.arange(0, HEAD, 2, dtype=states.dtype) / HEAD)
-    cosine, sine = (f(turn)[:, None, None] for f in (torch.cos, torch.sin))
+    cosine, sine = (f[:, None, None] for f in _turns(length, states.dtype))
     even, odd = mapped[..., 0::2], mapped[..., 1::2]
     turned = torch.stack([even * cosine - odd * sine, odd * cosine + even * sine], -1)
     query, key = turned.flatten(-2).unbind(3)
@@ -360,6 +358,41 @@ def _torch_losses(kernel: Any, bias: Any, states: Any, labels: Any) -> Any:
     return losses
 
 
+def _turns(length: int, dtype: Any) -> tuple[Any, Any]:
+    """Cosines and sines ``[T, H / 2]`` of rotary positions."""
+    torch = package("torch")
+    speeds = 10000.0 ** (-torch.arange(0, HEAD, 2, dtype=dtype) / HEAD)
+    angles = torch.arange(length, dtype=dtype)[:, None] * speeds
+    return torch.cos(angles), torch.sin(angles)
+
+
+def _usual_losses(kernel: Any, bias: Any, states: Any, labels: Any) -> Any:
+    """The same line by line as bert4keras has it: hidden is what has lost 1e12."""
+    torch = package("torch")
+    batch, length = states.shape[:2]
+    mapped = (states @ kernel + bias).reshape(batch, length, TYPES, 2 * HEAD)
+    cosine, sine = (
+        x.repeat_interleave(2, dim=-1)[:, None] for x in _turns(length, states.dtype)
+    )
+
+    def turned(x):
+        other = torch.stack([-x[..., 1::2], x[..., ::2]], dim=-1).reshape(x.shape)
+        return x * cosine + other * sine
+
+    query, key = (turned(x) for x in mapped.split(HEAD, dim=-1))
+    scores = torch.einsum("bmhd,bnhd->bhmn", query, key)
+    kept = torch.ones(batch, 1, 1, length, dtype=states.dtype)
+    scores = scores * kept - (1.0 - kept) * 1e12
+    scores = scores - torch.tril(torch.ones_like(scores), -1) * 1e12
+    scores = (scores / HEAD**0.5).reshape(batch, TYPES, -1)
+    right = labels.reshape(scores.shape).to(scores.dtype)
+    scores = (1.0 - 2.0 * right) * scores
+    zeros = torch.zeros_like(scores[..., :1])
+    negative = torch.cat([scores - right * 1e12, zeros], dim=-1)
+    positive = torch.cat([scores - (1.0 - right) * 1e12, zeros], dim=-1)
+    return torch.logsumexp(negative, dim=-1) + torch.logsumexp(positive, dim=-1)
+
+
 def _dense_losses(scores: jax.Array, labels: jax.Array) -> jax.Array:
     """The same of all scores ``[B, C, T, T]``, in jax."""
     losses = jnp.zeros(scores.shape[:2])
@@ -369,6 +402,15 @@ def _dense_losses(scores: jax.Array, labels: jax.Array) -> jax.Array:
         terms = jnp.pad(terms, ((0, 0), (0, 0), (0, 1)))
         losses = losses + jax.nn.logsumexp(terms, axis=-1)
     return losses
+
+
+def pointer_operations(length: int, batch: int) -> tuple[float, float]:
+    """Operations of the map to queries and keys, and of all their scores."""
+    places = batch * length
+    return (
+        6.0 * places * FEATURES * 2 * TYPES * HEAD,
+        6.0 * places * length * TYPES * HEAD,
+    )
 
 
 def pointer(length: int, batch: int) -> dict[str, Any]:
@@ -402,7 +444,7 @@ def pointer(length: int, batch: int) -> dict[str, Any]:
         compiled = jax.jit(both).lower(*jax.block_until_ready(arrays)).compile()
         return lambda: jax.block_until_ready(compiled(*arrays))
 
-    def in_torch(dtype):
+    def in_torch(losses_of, dtype):
         layer, gold = params["projection"], torch.from_numpy(labels)
         leaves = [
             torch.from_numpy(np.array(x)).to(dtype).requires_grad_()
@@ -410,23 +452,27 @@ def pointer(length: int, batch: int) -> dict[str, Any]:
         ]
 
         def run():
-            losses = _torch_losses(*leaves, gold)
+            losses = losses_of(*leaves, gold)
             return losses.detach(), *torch.autograd.grad(losses.sum(), leaves)
 
         return run
 
-    want = [x.numpy() for x in in_torch(torch.float64)()]
+    want = [x.numpy() for x in in_torch(_lean_losses, torch.float64)()]
 
     def check_ours(result):
         losses, (slopes, into_states) = result
         layer = slopes["projection"]
         return apart([losses, layer["kernel"], layer["bias"], into_states], want)
 
+    def check(result):
+        return apart(result, want)
+
     return compared(
         {
             "ours": Way(in_jax(ours, positives), check_ours),
             "plain JAX": Way(in_jax(plain, labels), check_ours),
-            "torch": Way(in_torch(torch.float32), lambda found: apart(found, want)),
+            "torch": Way(in_torch(_usual_losses, torch.float32), check),
+            "torch, lean": Way(in_torch(_lean_losses, torch.float32), check),
         }
     )
 
@@ -495,8 +541,7 @@ def tokens(language: str) -> dict[str, Any]:
         path = Path(folder, "vocab.txt")
         path.write_text("\n".join(words) + "\n", "utf-8")
         theirs = transformers.BertTokenizerFast(vocab=str(path), model_max_length=512)
-    backend = theirs.backend_tokenizer
-    want = [found.ids for found in backend.encode_batch(texts)]
+    want = theirs(texts, truncation=True)["input_ids"]
 
     def check(rows):
         return sum(list(r) != w for r, w in zip(rows, want, strict=True)) / len(want)
