@@ -3,6 +3,7 @@
 import csv
 import importlib
 import inspect
+import json
 import re
 import shlex
 from pathlib import Path
@@ -291,3 +292,16 @@ def test_the_lessons_of_the_recorded_sweeps_are_of_their_tables():
     assert not [x for x in lacking if f"{x + 1e-9:.3f}" not in text]
     assert "44 runs" in text
     assert "24 runs" in text
+
+
+def test_what_the_page_on_extraction_tells_of_scores_is_of_their_results():
+    text = " ".join((ROOT / "docs" / "extraction.md").read_text("utf-8").split())
+    found = json.loads((check.RESULTS / "extraction/nested_entities.json").read_text())
+    order = ("pointer", "chain", "efficient")
+    f1 = {name: 100 * found["mean"][name]["test/f1"][0] for name in order}
+    assert "are {pointer:.1f}, {chain:.1f} and {efficient:.1f}.".format(**f1) in text
+    assert f1["pointer"] > f1["chain"] > f1["efficient"]
+    recall = {name: found["mean"][name]["test/recall"][0] for name in order}
+    precision = {name: found["mean"][name]["test/precision"][0] for name in order}
+    assert min(recall, key=recall.get) == "efficient"
+    assert max(precision, key=precision.get) == "efficient"

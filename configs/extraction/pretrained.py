@@ -23,7 +23,9 @@ SMOKE = {
     "init_from": None,
     "task.corpus.make": "kexue_jax.data.drawn_annotations:drawn",
     "task.corpus.name": "weather",
+    "task.encoder.layers": 1,
     "task.encoder.features": 16,
+    "task.encoder.heads": 2,
     "task.encoder.hidden": 16,
 }
 

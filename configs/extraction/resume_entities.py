@@ -3,21 +3,28 @@
 Claim:  with a small encoder that knows positions, trained from scratch, GlobalPointer
         and its lean form are within 1 point of a CRF in F1 on resumes, whose entities
         never meet; without positions in its scores GlobalPointer is behind by 2 points
-        or more; and a CRF is ahead of tags that are decided each alone.
+        or more; and a CRF is ahead of tags that are decided each alone. Where all
+        scores are held at once the multi-label loss, which takes only where the gold
+        spans are, trains to the same F1 as in blocks, within 0.7 points. By the
+        difference of two sums, as the published program has it, it is worse by 0.3
+        points or more: of a span that scores well the loss rises with its score.
 Limits: 2 layers of 128 features that read characters, nothing pretrained; a pretrained
         base encoder is published with 96 here. The variants of FULL, such as
         pointer_full, have the size of a base encoder and read as BERT does: begin them
         with ``--config.init_from`` its folder, on a GPU. They are not what the claim
         says. All rates are one, but that of the chain's moves.
 Source: https://kexue.fm/archives/8373, https://kexue.fm/archives/8877,
-        https://kexue.fm/archives/7196
+        https://kexue.fm/archives/7196, https://kexue.fm/archives/7359
 Run:    python -m experiments.run --config=configs/extraction/resume_entities.py:pointer
-Cost:   5 variants, 3 minutes each on two CPU cores.
+Cost:   7 variants, 3 minutes each on two CPU cores.
 """
 
 from ml_collections import ConfigDict
 
-VARIANTS = ("pointer", "efficient", "unturned", "chain", "alone")
+VARIANTS = (
+    *("pointer", "efficient", "unturned", "whole", "difference"),
+    *("chain", "alone"),
+)
 SCORES = ("test/f1", "test/precision", "test/recall")
 SMOKE = {
     "steps": 2,
@@ -26,7 +33,8 @@ SMOKE = {
     "task.encoder.features": 16,
     "task.encoder.hidden": 16,
 }
-FULL = tuple(f"{kind}_full" for kind in VARIANTS)
+LOSSES = ("whole", "difference")
+FULL = tuple(f"{kind}_full" for kind in VARIANTS if kind not in LOSSES)
 
 
 def get_config(variant="pointer"):
@@ -34,18 +42,24 @@ def get_config(variant="pointer"):
     steps, highest = (2400, 2e-5) if full else (1500, 1e-3)
     schemes, pointers = f"{room}.tasks.entity_schemes", f"{room}.nn.global_pointer"
 
-    def spans(name, **more):
-        pointer = dict(bind=f"{pointers}:{name}", **more)
-        return dict(bind=f"{schemes}:SpanEntities", pointer=pointer, is_flat=True)
+    def spans(name="GlobalPointer", loss=None, **more):
+        return dict(
+            bind=f"{schemes}:SpanEntities",
+            pointer=dict(bind=f"{pointers}:{name}", **more),
+            is_flat=True,
+            objective=loss and dict(bind=f"{room}.losses.multilabel:{loss}"),
+        )
 
     def tags(**more):
         tagger = dict(bind=f"{room}.nn.extractor:Tagger", **more)
         return dict(bind=f"{schemes}:TagEntities", scheme="BIOES", tagger=tagger)
 
     scheme = {
-        "pointer": spans("GlobalPointer"),
+        "pointer": spans(),
         "efficient": spans("EfficientGlobalPointer"),
-        "unturned": spans("GlobalPointer", position=None),
+        "unturned": spans(position=None),
+        "whole": spans(loss="sparse_multilabel_cross_entropy"),
+        "difference": spans(loss="difference_multilabel_cross_entropy"),
         "chain": tags(),
         "alone": tags(chain=None),
     }[variant]
@@ -104,4 +118,6 @@ def claim(scores):
         "lean: within a point of the CRF": f1["efficient"] > f1["chain"] - 1,
         "without positions: 2 points behind": f1["unturned"] < f1["pointer"] - 2,
         "CRF: ahead of tags alone": f1["chain"] > f1["alone"],
+        "loss in blocks: as of all at once": abs(f1["pointer"] - f1["whole"]) < 0.7,
+        "loss by a difference: 0.3 behind": f1["difference"] < f1["pointer"] - 0.3,
     }

@@ -21,8 +21,11 @@ from ml_collections import ConfigDict
 VARIANTS = ("words", "characters")
 SMOKE = {
     "steps": 2,
-    "task.corpus.names": ("drawn",),
-    "task.corpus.held_out": 0.2,
+    "task.corpus": {
+        "bind": "kexue_jax.data.unlabelled:unlabelled",
+        "names": ("drawn",),
+        "held_out": 0.2,
+    },
     "task.encoder.layers": 1,
     "task.encoder.features": 16,
     "task.encoder.heads": 2,
@@ -48,12 +51,6 @@ def get_config(variant="words"):
         make=f"{room}.tasks.masked_language_model:MaskedLanguageModel",
         corpus=dict(
             bind=f"{data}.unlabelled:unlabelled",
-            names=(
-                *("ner_msra_train", "ner_cluener", "ner_peoples_daily", "ner_weibo"),
-                *("ner_resume", "ner_cmeee_v2", "re_duie", "re_finre", "ee_fewfc"),
-                *("mrc_cmrc2018", "csl_title", "thucnews_title"),
-                "sentiment_comments",
-            ),
             held_out=0.01,
         ),
         tokenizer=dict(

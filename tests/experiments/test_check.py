@@ -286,3 +286,20 @@ def test_a_cell_that_fails_says_why_and_the_others_are_kept(tmp_path, monkeypatc
     assert list(records) == [good.key]
     assert len(failures) == 1
     assert f"{name}:normal seed {2**70}" in failures[0]
+
+
+@pytest.mark.slow
+def test_a_claim_begins_with_the_run_of_another(tmp_path, monkeypatch):
+    monkeypatch.setattr(check, "RUNS", tmp_path)
+    monkeypatch.setenv("XLA_FLAGS", "")  # one device in the processes of the runs
+    options = dict(smoke=True, jobs=1, log=print)
+    first = check.cell("text/chinese_roformer", "words", 0, smoke=True)
+    places, failures = check._run("text/chinese_roformer", [first], {}, **options)
+    assert not failures
+    begun = {"weibo": str(places[first.key])}
+    cells = [check.cell("extraction/pretrained", "weibo", 0, smoke=True)]
+    places, failures = check._run("extraction/pretrained", cells, begun, **options)
+    assert not failures
+    text = (places[cells[0].key] / "log.txt").read_text()
+    assert "not of the run: head/" in text
+    assert "arrays matched" in text
