@@ -138,7 +138,7 @@ CHINESE = (
     *("ner_resume", "ner_cmeee_v2", "re_duie", "re_finre", "ee_fewfc"),
     *("mrc_cmrc2018", "csl_title", "thucnews_title", "sentiment_comments"),
 )
-"""Sets in simplified characters, 6.2 million of them."""
+"""Sets in simplified characters: 6.2 million, of which `unlabelled` keeps 5.8."""
 
 ENGLISH = ("re_nyt", "re_webnlg", "sst2")
 
