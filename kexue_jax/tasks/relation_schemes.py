@@ -242,12 +242,27 @@ class CascadedTriples(_Relations):
         self.head = partial(cascade, predicates=len(self.predicates))
 
     def labels(self, example: Any, places: TokenPlaces) -> Labels:
-        """Returns ``facts`` ``[K, 5]``: subject's ends, predicate, object's ends."""
+        """Returns ``facts`` ``[K, 5]``: subject's ends, predicate, object's ends.
+
+        All are learned. What no starts and ends can say is counted as missed: a subject
+        in which another ends, at or behind its start; and likewise of the objects of a
+        subject and a predicate.
+        """
         triples, missed = self._placed(example, places)
         rows = [(*subject, predicate, *obj) for subject, predicate, obj in triples]
         array = np.array(rows, np.int32).reshape(-1, 5)
-        gold = frozenset(self._fact(places, triple) for triple in triples)
-        return Labels({"facts": array}, gold, missed)
+        subjects = _closed({triple.subject for triple in triples})
+        objects = {}
+        for subject, predicate, obj in triples:
+            objects.setdefault((subject, predicate), set()).add(obj)
+        objects = {key: _closed(spans) for key, spans in objects.items()}
+        said = [
+            triple
+            for triple in triples
+            if triple.subject in subjects and triple.object in objects[triple[:2]]
+        ]
+        gold = frozenset(self._fact(places, triple) for triple in said)
+        return Labels({"facts": array}, gold, missed + len(triples) - len(said))
 
     def loss(self, ask: Ask, batch: Mapping[str, Any], rng: Any) -> Any:
         """Returns the losses of subjects and of one subject's objects, ``[B]``."""
@@ -322,6 +337,15 @@ class CascadedTriples(_Relations):
                 subject = subjects[row][turn]
                 found[row] += self._objects(subject, objects[row], places[row])
         return found
+
+
+def _closed(spans):
+    """The spans in which no other ends at or behind their start."""
+    return {
+        (start, end)
+        for start, end in spans
+        if not any(start <= other < end for _, other in spans)
+    }
 
 
 def _probabilities(logits, power):

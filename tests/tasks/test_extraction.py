@@ -6,7 +6,7 @@ import optax
 import pytest
 from flax import nnx
 
-from kexue_jax.data.annotated import Entities, Span
+from kexue_jax.data.annotated import Entities, Relations, Span, Triple
 from kexue_jax.data.buckets import Bucketed
 from kexue_jax.data.characters import Characters
 from kexue_jax.data.corpora import Corpus
@@ -253,3 +253,19 @@ def test_the_fingerprint_is_of_texts_labels_and_tokens():
         for seed, scheme in ((0, SpanEntities), (0, SpanEntities), (1, SpanEntities))
     ]
     assert prints[0] == prints[1] != prints[2]
+
+
+def test_triples_that_starts_and_ends_cannot_say_are_counted_as_missed():
+    text = "abcdef"
+    facts = [((1, 2), (4, 5)), ((1, 3), (4, 5)), ((3, 4), (0, 1)), ((3, 4), (0, 2))]
+    triples = tuple(
+        Triple(Span(*subject, "s"), "has", Span(*obj, "o")) for subject, obj in facts
+    )
+    corpus = Corpus(*[[Relations(text, triples)]] * 3, notes={})
+    task = made(corpus, CascadedTriples)
+    assert task.notes["train/gold"] == 4
+    assert task.notes["train/missed"] == 2
+    assert task.notes["train/invented"] == 0
+    (facts,) = task.batch(0)["facts"][:1]
+    assert (facts[:, 0] >= 0).sum() == 4  # all are learned
+    made(corpus, LinkedTriples)  # and these say them all
