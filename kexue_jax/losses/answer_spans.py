@@ -1,7 +1,8 @@
-"""Losses of spans whose starts and ends are judged apart.
+"""Losses of answers: of their starts and ends, judged apart, and of whole spans.
 
-One chooses a start and an end among all tokens; the other asks of each token whether it
-is one, and may so find many.
+`span_pointer_loss` chooses a start and an end among all tokens; `span_cross_entropy`
+and `expected_f1_loss` one span among all spans. `power_binary_cross_entropy` asks of
+each token whether it is an end, and may so find many.
 """
 
 import jax
@@ -66,6 +67,105 @@ def span_pointer_loss(
 
     parts = map(cross_entropy, (start_scores, end_scores), rights)
     return 0.5 * sum(parts)
+
+
+def _ends(shape):
+    """The start and the end of each span of ``[..., T, T]``."""
+    axes = len(shape) - 2, len(shape) - 1
+    return (jax.lax.broadcasted_iota(jnp.int32, shape, axis) for axis in axes)
+
+
+def _span_log_probabilities(scores, start, end, kept):
+    """Checks all; returns log p and where there are spans, and who has an answer."""
+    if scores.ndim < 2 or scores.shape[-1] != scores.shape[-2]:
+        raise ValueError(f"scores must be [..., T, T], got {scores.shape}")
+    shape = scores.shape[:-1]
+    if start.shape != shape[:-1] or end.shape != shape[:-1]:
+        raise ValueError(
+            f"start and end must be {shape[:-1]}, got {start.shape} and {end.shape}"
+        )
+    kept = jnp.ones(shape, bool) if kept is None else kept
+    if kept.dtype != jnp.bool_ or kept.shape != shape:
+        raise ValueError(f"kept must be bool {shape}, got {kept.dtype} {kept.shape}")
+    scores = numerics.widened(scores)
+    spans = jnp.triu(kept[..., :, None] & kept[..., None, :]) & (scores > -jnp.inf)
+    scores = jnp.where(spans, scores, -jnp.inf)
+    total = log_sum_exp(scores.reshape(*shape[:-1], -1))[..., None, None]
+    first, last = _ends(spans.shape)
+    right = spans & (first == start[..., None, None]) & (last == end[..., None, None])
+    answered = jnp.any(right, axis=(-2, -1))
+    logs = jnp.where(spans, scores, 0.0) - jnp.where(jnp.isfinite(total), total, 0.0)
+    return logs, spans, right, answered
+
+
+def span_cross_entropy(
+    scores: jax.Array,
+    start: jax.Array,
+    end: jax.Array,
+    kept: jax.Array | None = None,
+) -> jax.Array:
+    r"""Cross-entropy of one span among all, :math:`-\log p(i, j)`.
+
+    Args:
+      scores: ``[..., T, T]`` of a start and an end, any float dtype; -inf for what is
+        no span. What ends before it starts is none either.
+      start, end: i and j, ``[...]`` integers, both included. A row whose span is none
+        has no answer.
+      kept: bool ``[..., T]``; True keeps a token. None: all.
+
+    Returns:
+      ``[...]`` float32, or float64 if the scores are; 0 for a row without an answer.
+
+    Raises:
+      ValueError: if the shapes disagree, or `kept` is not bool.
+
+    Numerics: gradients are finite at any scores, and zero where there is no answer.
+
+    Source: https://kexue.fm/archives/8373
+    """
+    logs, _, right, answered = _span_log_probabilities(scores, start, end, kept)
+    found = jnp.sum(jnp.where(right, logs, 0.0), axis=(-2, -1))
+    return jnp.where(answered, -found, 0.0)
+
+
+def expected_f1_loss(
+    scores: jax.Array,
+    start: jax.Array,
+    end: jax.Array,
+    kept: jax.Array | None = None,
+    *,
+    entropy_weight: float = 0.0,
+) -> jax.Array:
+    r"""The F1 that a span drawn by the scores has, negative, and its entropy.
+
+    .. math:: -\sum_{a \le b} p(a, b)\, F_1(a, b) + \lambda \sum_{a \le b} p \log p
+
+    F1 is that of tokens, twice those shared with the answer by the sum of both lengths.
+    It is what is reported, and has no gradient where the model is certain.
+
+    Args:
+      scores, start, end, kept: of `span_cross_entropy`.
+      entropy_weight: :math:`\lambda`; above 0 keeps p from becoming certain.
+
+    Returns:
+      ``[...]`` float32, or float64 if the scores are; 0 for a row without an answer.
+
+    Raises:
+      ValueError: if the shapes disagree, or `kept` is not bool.
+
+    Numerics: gradients are finite at any scores, and zero where there is no answer.
+
+    Source: https://kexue.fm/archives/8373
+    """
+    logs, spans, _, answered = _span_log_probabilities(scores, start, end, kept)
+    chances = jnp.where(spans, jnp.exp(logs), 0.0)
+    first, last = _ends(spans.shape)
+    own_first, own_last = start[..., None, None], end[..., None, None]
+    shared = jnp.minimum(last, own_last) - jnp.maximum(first, own_first) + 1
+    lengths = (last - first + 1) + (own_last - own_first + 1)
+    f1 = 2 * jnp.maximum(shared, 0) / jnp.maximum(lengths, 1)
+    terms = chances * (entropy_weight * jnp.where(spans, logs, 0.0) - f1)
+    return jnp.where(answered, jnp.sum(terms, axis=(-2, -1)), 0.0)
 
 
 def power_binary_cross_entropy(

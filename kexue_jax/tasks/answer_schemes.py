@@ -10,7 +10,7 @@ import numpy as np
 
 from kexue_jax.algorithms.answer_spans import best_span
 from kexue_jax.algorithms.token_places import TokenPlaces
-from kexue_jax.losses.answer_spans import span_pointer_loss
+from kexue_jax.losses.answer_spans import span_cross_entropy, span_pointer_loss
 from kexue_jax.nn.extractor import AnswerEnds
 from kexue_jax.nn.global_pointer import GlobalPointer
 from kexue_jax.scores.reading import reading_scores
@@ -170,6 +170,7 @@ class SpansOfAnswers(_Answers):
         examples: Sequence[Any],
         *,
         pointer: Callable[..., Any] = GlobalPointer,
+        objective: Callable[..., Any] = span_cross_entropy,
         longest: int = 16,
         with_question: bool = True,
         score: Callable[..., Any] = reading_scores,
@@ -179,6 +180,8 @@ class SpansOfAnswers(_Answers):
         Args:
           examples: not looked at.
           pointer: called as ``pointer(D, types=1, rngs=)``.
+          objective: `span_cross_entropy`, or `expected_f1_loss` or another with its
+            arguments.
           longest: the most tokens of an answer that is given.
           with_question: False hides all questions, to see how far contexts alone lead.
           score: ``(predicted, gold) -> exact_match, f1``.
@@ -189,24 +192,14 @@ class SpansOfAnswers(_Answers):
         super().__init__(
             examples, longest=longest, with_question=with_question, score=score
         )
-        self.head = partial(pointer, types=1)
+        self.head, self.objective = partial(pointer, types=1), objective
 
     def loss(self, ask: Ask, batch: Mapping[str, Any], rng: Any) -> Any:
-        """Returns the cross-entropy of the span, ``[B]``; 0 without an answer."""
+        """Returns the loss of the span, ``[B]``; 0 without an answer."""
         del rng  # nothing is drawn
         kept = batch["kept"] & (batch["segments"] == 1)
-        scores = ask("__call__")[:, 0]
-        pairs = kept[:, :, None] & kept[:, None, :] & (scores > -jnp.inf)
-        logs = jnp.where(pairs, scores, -jnp.inf).reshape(len(kept), -1)
         first, last = batch["answer"][:, 0], batch["answer"][:, 1]
-        place = jnp.maximum(first, 0) * kept.shape[1] + jnp.maximum(last, 0)
-        own = jnp.take_along_axis(logs, place[:, None], axis=1)[:, 0]
-        there = (first >= 0) & (own > -jnp.inf)
-        highest = jnp.max(jnp.where(pairs.reshape(logs.shape), logs, 0.0), axis=1)
-        highest = jax.lax.stop_gradient(highest)
-        total = jnp.sum(jnp.exp(logs - highest[:, None]), axis=1)
-        total = highest + jnp.log(jnp.where(there, total, 1.0))
-        return jnp.where(there, total, 0.0) - jnp.where(there, own, 0.0)
+        return self.objective(ask("__call__")[:, 0], first, last, kept)
 
     def answers(
         self, ask: Ask, batch: Mapping[str, np.ndarray], places: Sequence[TokenPlaces]

@@ -1,9 +1,16 @@
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from kexue_jax.losses.answer_spans import power_binary_cross_entropy, span_pointer_loss
+from kexue_jax.losses.answer_spans import (
+    expected_f1_loss,
+    power_binary_cross_entropy,
+    span_cross_entropy,
+    span_pointer_loss,
+)
 
 
 @jax.jit
@@ -45,6 +52,81 @@ def test_rows_without_an_answer_or_without_tokens_are_zero_with_finite_gradients
     assert np.isfinite(grads).all()
     assert not np.any(np.array(grads)[:, :3])
     assert np.any(np.array(grads)[:, 3])
+
+
+def token_f1(span, gold):
+    own, right = (set(range(first, last + 1)) for first, last in (span, gold))
+    return 2.0 * len(own & right) / (len(own) + len(right))
+
+
+@pytest.mark.parametrize("weight", [None, 0.0, 0.3])
+def test_losses_of_spans_are_sums_over_all_of_them(weight):
+    loss_fn, draws = span_cross_entropy, np.random.default_rng(2)
+    if weight is not None:
+        loss_fn = partial(expected_f1_loss, entropy_weight=weight)
+    scores = draws.normal(size=(3, 5, 5)) * 3.0
+    scores[0, 1, 3] = -np.inf  # no span
+    kept = np.array([[1, 1, 1, 1, 1], [0, 1, 1, 1, 0], [1, 1, 0, 1, 1]], bool)
+    start, end = np.array([1, 1, 0]), np.array([2, 3, 4])
+
+    def total(scores):
+        found = loss_fn(scores, start, end, kept)
+        return jnp.sum(found), found
+
+    def want(scores):
+        found = []
+        for row in range(3):
+            gold = start[row], end[row]
+            spans = {
+                (i, j): np.exp(scores[row, i, j])
+                for i, j in np.ndindex(5, 5)
+                if i <= j and kept[row, i] and kept[row, j]
+            }
+            share = {span: x / sum(spans.values()) for span, x in spans.items()}
+            if weight is None:
+                found.append(-np.log(share[gold]))
+                continue
+            reward = sum(p * token_f1(span, gold) for span, p in share.items())
+            entropy = -sum(p * np.log(p) for p in share.values() if p > 0.0)
+            found.append(-reward - weight * entropy)
+        return np.array(found)
+
+    with jax.enable_x64(True):
+        slopes, found = jax.jit(jax.grad(total, has_aux=True))(scores)
+    np.testing.assert_allclose(found, want(scores), rtol=1e-12)
+    step = 1e-6 * np.eye(25).reshape(25, 1, 5, 5)
+    for row, col in ((1, 2), (2, 3), (0, 4), (3, 1), (1, 3)):
+        change = step[5 * row + col]
+        slope = (want(scores + change) - want(scores - change)) / 2e-6
+        np.testing.assert_allclose(slopes[:, row, col], slope, atol=1e-8)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("loss_fn", [span_cross_entropy, expected_f1_loss])
+def test_spans_without_an_answer_are_zero_with_finite_gradients(loss_fn, dtype):
+    scores = jnp.full((5, 3, 3), 1e30, dtype).at[4].set(-jnp.inf)
+    kept = np.array([[1, 1, 1], [0, 0, 0], [1, 1, 0], [1, 1, 1], [1, 1, 1]], bool)
+    start, end = np.array([-1, 0, 0, 2, 0]), np.array([-1, 0, 2, 1, 1])
+
+    def total(scores):
+        found = loss_fn(scores, start, end, kept)
+        return jnp.sum(found), found
+
+    grads, found = jax.jit(jax.grad(total, has_aux=True))(scores)
+    assert found.dtype == jnp.float32
+    assert not np.asarray(found).any()
+    assert not np.asarray(grads, np.float32).any()
+
+
+def test_losses_of_spans_refuse_what_they_cannot_use():
+    scores, place = jnp.zeros((2, 3, 3)), jnp.zeros(2, int)
+    for loss_fn in (span_cross_entropy, expected_f1_loss):
+        with pytest.raises(ValueError, match=r"scores must be \[..., T, T\], got"):
+            loss_fn(scores[:, :2], place, place)
+        with pytest.raises(ValueError, match=r"start and end must be \(2,\), got"):
+            loss_fn(scores, place[:1], place)
+        with pytest.raises(ValueError, match=r"kept must be bool \(2, 3\), got int"):
+            loss_fn(scores, place, place, jnp.ones((2, 3), jnp.int32))
 
 
 @pytest.mark.parametrize("power", [1, 2, 4])
