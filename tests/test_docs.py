@@ -301,6 +301,17 @@ def test_what_the_page_on_extraction_tells_of_scores_is_of_their_results():
     f1 = {name: 100 * found["mean"][name]["test/f1"][0] for name in order}
     assert "are {pointer:.1f}, {chain:.1f} and {efficient:.1f}.".format(**f1) in text
     assert f1["pointer"] > f1["chain"] > f1["efficient"]
+    resumes = json.loads(
+        (check.RESULTS / "extraction/resume_entities.json").read_text()
+    )
+    told = {name: f"{100 * x['test/f1'][0]:.1f}" for name, x in resumes["mean"].items()}
+    for words in (
+        "CRF has {chain} here, GlobalPointer {pointer}, the lean form {efficient}",
+        "each alone {alone}.",
+        "of a CRF, has {markov_both}:",
+        "ends at {difference}:",
+    ):
+        assert words.format(**told) in text
     recall = {name: found["mean"][name]["test/recall"][0] for name in order}
     precision = {name: found["mean"][name]["test/precision"][0] for name in order}
     assert min(recall, key=recall.get) == "efficient"
