@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from kexue_jax.algorithms.answer_spans import best_span
+from kexue_jax.algorithms.spans import NOBODY
 from kexue_jax.algorithms.token_places import TokenPlaces
 from kexue_jax.losses.answer_spans import span_cross_entropy, span_pointer_loss
 from kexue_jax.nn.extractor import AnswerEnds
@@ -26,11 +27,14 @@ class Reply(NamedTuple):
 
 
 class _Answers:
-    """What both schemes share: gold, labels, scores, and how an answer is shown."""
+    """What both schemes share: gold, labels, scores, and how an answer is shown.
+
+    Where a question has several answers, training draws one of them in each step.
+    """
 
     may_invent = False
     asks_again = False
-    axes: ClassVar = {"answer": ((None,), -1)}
+    axes: ClassVar = {"answers": (("K", None), NOBODY)}
 
     def __init__(self, examples, *, longest, with_question, score):
         if longest < 1:
@@ -50,22 +54,29 @@ class _Answers:
         )
 
     def labels(self, example: Any, places: TokenPlaces) -> Labels:
-        """Returns ``answer`` ``[2]``, ends of the first one; -1 if tokens have none."""
-        array, gold = np.full(2, -1, np.int32), frozenset()
-        for answer in example.answers:
-            reply = Reply(answer.start, answer.start + len(answer.text), answer.text)
-            ends = places.tokens(*reply[:2])
-            if ends is not None:
-                array[:], gold = ends, frozenset({reply})
-                break
-        return Labels({"answer": array}, gold, 1 - len(gold))
+        """Returns ``answers`` ``[K, 2]``, the ends of all that tokens can mark."""
+        gold = self.all_gold(example)
+        ends = {reply: places.tokens(*reply[:2]) for reply in sorted(gold)}
+        found = {reply: own for reply, own in ends.items() if own is not None}
+        array = np.array([*found.values()], np.int32).reshape(-1, 2)
+        return Labels({"answers": array}, frozenset(found), len(gold) - len(found))
 
     def read(self, arrays: Mapping[str, np.ndarray], places: TokenPlaces) -> frozenset:
-        """Returns the answer of ``answer``."""
-        first, last = arrays["answer"].tolist()
-        return (
-            frozenset() if first < 0 else frozenset({self._reply(places, first, last)})
-        )
+        """Returns the answers of ``answers``."""
+        ends = arrays["answers"].tolist()
+        return frozenset(self._reply(places, *own) for own in ends)
+
+    def _drawn(self, batch, rng):
+        """Starts and ends ``[B]`` of one of the answers of each row, -1 for none."""
+        answers = batch["answers"]
+        there = answers[..., 0] != NOBODY
+        chosen = jnp.argmax(there, axis=1)
+        if rng is not None:
+            chances = jnp.where(there, 0.0, -jnp.inf)
+            drawn = jax.random.categorical(rng, chances, axis=-1)
+            chosen = jnp.where(jnp.any(there, axis=1), drawn, 0)
+        own = jnp.take_along_axis(answers, chosen[:, None, None], axis=1)[:, 0]
+        return own[:, 0], own[:, 1]
 
     def _reply(self, places, first, last):
         return Reply(*places.characters(first, last), places.words(first, last))
@@ -136,9 +147,8 @@ class EndsOfAnswers(_Answers):
 
     def loss(self, ask: Ask, batch: Mapping[str, Any], rng: Any) -> Any:
         """Returns the mean of two cross-entropies, ``[B]``; 0 without an answer."""
-        del rng  # nothing is drawn
         scores, kept = ask("__call__"), batch["kept"] & (batch["segments"] == 1)
-        start, stop = batch["answer"][:, 0], batch["answer"][:, 1]
+        start, stop = self._drawn(batch, rng)
         return span_pointer_loss(scores[..., 0], scores[..., 1], start, stop, kept)
 
     def answers(
@@ -196,10 +206,8 @@ class SpansOfAnswers(_Answers):
 
     def loss(self, ask: Ask, batch: Mapping[str, Any], rng: Any) -> Any:
         """Returns the loss of the span, ``[B]``; 0 without an answer."""
-        del rng  # nothing is drawn
         kept = batch["kept"] & (batch["segments"] == 1)
-        first, last = batch["answer"][:, 0], batch["answer"][:, 1]
-        return self.objective(ask("__call__")[:, 0], first, last, kept)
+        return self.objective(ask("__call__")[:, 0], *self._drawn(batch, rng), kept)
 
     def answers(
         self, ask: Ask, batch: Mapping[str, np.ndarray], places: Sequence[TokenPlaces]

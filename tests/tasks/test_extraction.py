@@ -6,7 +6,7 @@ import optax
 import pytest
 from flax import nnx
 
-from kexue_jax.data.annotated import Entities, Relations, Span, Triple
+from kexue_jax.data.annotated import Answer, Entities, Question, Relations, Span, Triple
 from kexue_jax.data.buckets import Bucketed
 from kexue_jax.data.characters import Characters
 from kexue_jax.data.corpora import Corpus
@@ -274,3 +274,34 @@ def test_triples_that_starts_and_ends_cannot_say_are_counted_as_missed():
     (facts,) = task.batch(0)["facts"][:1]
     assert (facts[:, 0] >= 0).sum() == 4  # all are learned
     made(corpus, LinkedTriples)  # and these say them all
+
+
+@pytest.mark.parametrize("scheme", [EndsOfAnswers, SpansOfAnswers])
+def test_of_several_answers_one_is_drawn_in_each_step(scheme):
+    answers = Answer(0, "ab"), Answer(3, "d")
+    rows = [
+        Question("0", "which?", "abcdef", answers),
+        Question("1", "who?", "abcdef", answers[1:]),
+        Question("2", "where?", "abcdef", ()),
+    ]
+    task = made(Corpus(rows, rows, rows, {}), scheme)
+    assert task.notes["train/gold"] == 3
+    assert task.notes["train/missed"] == 0
+    batch = task.sets["train"].padded([0, 1, 2])
+    params, extras = jax.jit(task.init)(jax.random.key(0))
+    ends = [task.places["train"][0].tokens(0, 2), task.places["train"][0].tokens(3, 4)]
+    assert {*map(tuple, batch["answers"][0].tolist())} == {*ends, (-1, -1)}
+
+    def alone(end):  # the loss with one answer to the first question
+        own = batch["answers"].copy()
+        own[0] = -1
+        own[0, 0] = end
+        return loss(params, {**batch, "answers": own}, None)
+
+    loss = jax.jit(lambda p, b, rng: task.loss(p, extras, b, rng)[0])
+    want = [float(alone(end)) for end in ends]
+    got = [float(loss(params, batch, jax.random.key(n))) for n in range(20)]
+    nearest = np.abs(np.subtract.outer(got, want))
+    np.testing.assert_allclose(nearest.min(axis=1), 0.0, atol=1e-5)
+    assert {*nearest.argmin(axis=1).tolist()} == {0, 1}
+    assert float(loss(params, batch, None)) == pytest.approx(want[0], rel=1e-6)
