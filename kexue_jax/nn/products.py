@@ -84,17 +84,17 @@ def linear_product(
     return _product(inputs, kernel, precision, preferred_element_type)
 
 
-def with_linear_products(make: Callable[..., nnx.Module]) -> Callable[..., nnx.Module]:
+def with_linear_products(maker: Callable[..., nnx.Module]) -> Callable[..., nnx.Module]:
     """Returns a maker of the same model with `linear_product` in each `nnx.Linear`.
 
     Parameters and their names are the same. It is for training on CPUs.
 
     Args:
-      make: called as ``make(rngs=)``, such as `Pretrained.model` gives.
+      maker: called as ``maker(rngs=)``, such as `Pretrained.model` gives, or with more.
     """
 
-    def made(*, rngs: nnx.Rngs) -> nnx.Module:
-        model = make(rngs=rngs)
+    def made(*args: Any, rngs: nnx.Rngs, **options: Any) -> nnx.Module:
+        model = maker(*args, rngs=rngs, **options)
         for _, part in nnx.iter_graph(model):
             if isinstance(part, nnx.Linear):
                 part.dot_general = linear_product
