@@ -21,9 +21,9 @@ class Architecture(NamedTuple):
 
     Attributes:
       family: ``bert``, ``roberta``, ``albert``, ``nezha``, ``roformer``,
-        ``roformer_v2``, ``electra``, ``gpt``, ``gpt2``, ``t5``.
-      sizes: arguments of its function in `kexue_jax.nn.families`, or of `TextToText`,
-        with the activation by its name.
+        ``roformer_v2``, ``electra``, ``gpt``, ``gpt2``, ``gpt2_ml``, ``t5``.
+      sizes: arguments of its function in `kexue_jax.nn.families`, of `gpt2_ml` or of
+        `TextToText`, with the activation by its name.
     """
 
     family: str
@@ -150,6 +150,7 @@ _BY_BERT4KERAS = {
     "intermediate_size": ("n_inner", "d_ff"),
     "attention_head_size": (None, "d_kv"),
     "max_position_embeddings": ("n_positions", None),
+    "hidden_dropout_prob": ("resid_pdrop", "dropout_rate"),
 }
 """What bert4keras, which has one set of names, calls settings of GPT and of T5."""
 
@@ -251,6 +252,7 @@ _READERS: Mapping[str, Callable[[Mapping[str, Any]], Architecture]] = {
     "electra": _electra,
     "openai-gpt": _gpt("gpt", "gelu", "afn"),
     "gpt2": _gpt("gpt2", "gelu_new", "activation_function"),
+    "gpt2_ml": _gpt("gpt2_ml", "gelu", "hidden_act"),
     "t5": _t5,
     "mt5": _t5,
 }

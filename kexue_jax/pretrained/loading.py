@@ -56,7 +56,7 @@ class Pretrained:
       arrays: weights by the names of the file.
       vocabulary: tokens as they are numbered in ``vocab.txt``; empty without one.
       reading: how its tokeniser reads texts, as arguments of `WordPiece`.
-      form: ``torch`` or ``tensorflow``, whose names the arrays have.
+      form: ``torch``, ``tensorflow`` or ``bert4keras``, whose names the arrays have.
     """
 
     architecture: Architecture
@@ -278,6 +278,8 @@ def load_pretrained(
     built = architecture(read_settings(about), kind=kind)
     form, file, read = next(way for way in _weights(folder) if way[1].is_file())
     arrays = read(file)
+    if built.family == "gpt2" and any(name.startswith("gpt/") for name in arrays):
+        form = "bert4keras"
     reader = folder / "tokenizer_config.json"
     return Pretrained(
         architecture=_with_own_scores(built, arrays),

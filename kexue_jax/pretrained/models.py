@@ -10,6 +10,7 @@ from flax import nnx
 
 from kexue_jax.algorithms.activations import gelu, gelu_tanh
 from kexue_jax.nn import families
+from kexue_jax.nn.gpt2_ml import gpt2_ml
 from kexue_jax.nn.heads import Headed, PlaceHead, PooledHead, VocabularyHead
 from kexue_jax.nn.text_to_text import TextToText
 from kexue_jax.pretrained import tensorflow_names
@@ -33,8 +34,10 @@ _MODELS: dict[str, Callable[..., nnx.Module]] = {
     "roformer_v2": families.roformer_v2,
     "gpt": families.gpt,
     "gpt2": families.gpt2,
+    "gpt2_ml": gpt2_ml,
     "t5": TextToText,
 }
+_GPTS = ("gpt", "gpt2", "gpt2_ml")
 
 
 def model_of(
@@ -73,7 +76,7 @@ def _head(family, head, classes, sizes):
         return partial(PlaceHead, classes=2)
     if head == "vocabulary":
         common = dict(vocabulary=sizes["vocabulary"], size=sizes.get("embedding_size"))
-        if family in ("gpt", "gpt2", "roformer_v2"):
+        if family in (*_GPTS, "roformer_v2"):
             return partial(VocabularyHead, use_bias=False, **common)
         norm = partial(nnx.LayerNorm, epsilon=sizes["epsilon"], use_fast_variance=False)
         return partial(VocabularyHead, activation=activation, norm=norm, **common)
@@ -92,16 +95,21 @@ def names_of(
     Args:
       built: what the file describes.
       head: as in `model_of`.
-      form: ``torch``, as in files of transformers, or ``tensorflow``.
+      form: ``torch``, as in files of transformers, ``tensorflow``, or ``bert4keras``,
+        which are files of TensorFlow with names of its own for GPT-2.
 
     Raises:
       ValueError: if there are no names for it.
     """
     if built.family == "t5":
-        own = tensorflow_names.t5_names if form == "tensorflow" else t5_names
+        own = t5_names if form == "torch" else tensorflow_names.t5_names
         return own(is_gated=built.sizes["is_gated"], tied=built.sizes["tied"])
-    if form == "tensorflow":
+    if form == "bert4keras" and built.family == "gpt2":
+        return tensorflow_names.bert4keras_gpt2_names()
+    if form in ("tensorflow", "bert4keras"):
         return _tensorflow_names(built.family, head)
+    if built.family == "gpt2_ml":
+        raise ValueError("gpt2_ml has names in files of TensorFlow alone")
     if built.family in ("gpt", "gpt2"):
         return gpt_names({"gpt": "openai-gpt"}.get(built.family, built.family), head)
     return encoder_names(
@@ -110,10 +118,8 @@ def names_of(
 
 
 def _tensorflow_names(family, head):
-    if family not in ("gpt", "gpt2"):
+    if family not in _GPTS:
         return tensorflow_names.encoder_names(family, head)
     if head not in (None, "vocabulary"):
         raise ValueError(f"head must be None or 'vocabulary' for {family}, got {head}")
-    if family == "gpt":
-        return tensorflow_names.gpt_names()
-    return tensorflow_names.gpt2_names()
+    return getattr(tensorflow_names, f"{family}_names")()

@@ -5,6 +5,7 @@ from kexue_jax.pretrained.names import TENSORFLOW, Leaves, Names, Their
 
 _KEPT = (
     r"/(adam|lamb)_[mv]$",
+    r"/adafactor_v[cr]?$",
     r"_slot_\w+$",  # of AdaFactor
     r"^(global_step|good_steps|loss_scale|beta[12]_power|_CHECKPOINTABLE)",
 )
@@ -94,24 +95,33 @@ def encoder_names(family: str, head: str | None = None) -> Names:
     )
 
 
-def gpt_names() -> Names:
-    """Returns the names of GPT in files of bert4keras, which are those of its BERT."""
-    tables = {
-        ours: theirs.replace(".", "/")
-        for ours, theirs in EMBEDDINGS.items()
-        if ours in ("embeddings/tokens", "embeddings/position")
+def _bert4keras_gpt(kind: str, place: str, **others: str) -> Names:
+    """GPT in the names of BERT; norms are called after `place`, output or input."""
+    tables = ("embeddings/tokens", "embeddings/position")
+    block = {
+        ours: theirs.replace(".", "/").replace("output/Layer", f"{place}/Layer")
+        for ours, theirs in BERT_BLOCK.items()
     }
-    block = {ours: theirs.replace(".", "/") for ours, theirs in BERT_BLOCK.items()}
-    front = "gpt/"
     return Names(
-        kind="gpt in files of TensorFlow",
+        kind=f"{kind} in files of TensorFlow",
         modules={
-            **with_front(front, tables),
-            **blocks(front + "transformer/layer_{}/", block),
+            **{ours: "gpt/" + EMBEDDINGS[ours].replace(".", "/") for ours in tables},
+            **blocks("gpt/transformer/layer_{}/", block),
+            **others,
         },
         leaves=TENSORFLOW,
         spare=_KEPT,
     )
+
+
+def gpt_names() -> Names:
+    """Returns the names of GPT in files of bert4keras, which are those of its BERT."""
+    return _bert4keras_gpt("gpt", "output")
+
+
+def bert4keras_gpt2_names() -> Names:
+    """Returns the names of GPT-2 in files of bert4keras, such as those of CPM."""
+    return _bert4keras_gpt("gpt2", "input", norm="gpt/output/LayerNorm")
 
 
 def gpt2_names() -> Names:
@@ -144,6 +154,32 @@ def gpt2_names() -> Names:
             for k, name in enumerate(("query", "key", "value"))
         },
         stacked=("kernel",),
+        spare=_KEPT,
+    )
+
+
+def gpt2_ml_names() -> Names:
+    """Returns the names of GPT2-ML as it was published."""
+    front = "newslm/"
+    block = {
+        "mixer/query": "query_layer",
+        "mixer/key": "key_layer",
+        "mixer/value": "value_layer",
+        "mixer/output": "context_projection_layer",
+        "feed_forward/norm": "LayerNorm_mlp_ln0",
+        "feed_forward/widen": "intermediate",
+        "feed_forward/narrow": "output",
+        "feed_forward_norm": "LayerNorm_mlp_ln1",
+    }
+    return Names(
+        kind="gpt2_ml in files of TensorFlow",
+        modules={
+            "embeddings/tokens": f"{front}embeddings/word_embed",
+            "embeddings/position": f"{front}embeddings/pos_embed",
+            "embeddings/norm": f"{front}embeddings/LayerNorm_embed_norm",
+            **blocks(front + "layer{:0>2}/", block),
+        },
+        leaves=TENSORFLOW,
         spare=_KEPT,
     )
 

@@ -133,12 +133,12 @@ def test_names_of_tensorflow_lead_to_the_same_arrays(shapes):
     jax.tree.map(np.testing.assert_array_equal, back, jax.device_get(params))
 
 
-def written(settings, kind=None):
+def written(settings, kind=None, form="tensorflow"):
     """Drawn parameters, the names that TensorFlow has for them, and its arrays."""
     built = architecture(settings, kind=kind)
     init, _ = functional(model_of(built))
     params = jax.device_get(init(jax.random.key(0))[0])
-    names = names_of(built, form="tensorflow")
+    names = names_of(built, form=form)
     return built, params, names, exported(params, names)
 
 
@@ -160,30 +160,78 @@ def test_gpt_2_is_read_as_openai_wrote_it():
     jax.tree.map(np.testing.assert_array_equal, back, params)
 
 
-def test_gpt_has_the_names_of_bert_in_files_of_bert4keras():
-    settings = dict(
-        vocab_size=20,
-        hidden_size=8,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        intermediate_size=24,
-        max_position_embeddings=9,
-        hidden_act="gelu",
-    )
-    built, params, names, arrays = written(settings, kind="openai-gpt")
+BERT4KERAS = dict(
+    vocab_size=20,
+    hidden_size=8,
+    num_hidden_layers=2,
+    num_attention_heads=2,
+    intermediate_size=24,
+    max_position_embeddings=9,
+    hidden_act="gelu",
+    hidden_dropout_prob=0.3,
+)
+BERT_NAMES = {
+    "gpt/embeddings/word_embeddings": (20, 8),
+    "gpt/embeddings/position_embeddings": (9, 8),
+    "gpt/transformer/layer_1/attention/self/query/kernel": (8, 8),
+    "gpt/transformer/layer_0/intermediate/dense/kernel": (8, 24),
+}
+
+
+@pytest.mark.parametrize(
+    ("kind", "form", "own"),
+    [
+        (
+            "openai-gpt",
+            "tensorflow",
+            BERT_NAMES | {"gpt/transformer/layer_0/output/LayerNorm/gamma": (8,)},
+        ),
+        (
+            "gpt2",
+            "bert4keras",
+            BERT_NAMES
+            | {
+                "gpt/transformer/layer_0/attention/input/LayerNorm/gamma": (8,),
+                "gpt/transformer/layer_1/attention/output/dense/kernel": (8, 8),
+                "gpt/transformer/layer_1/input/LayerNorm/beta": (8,),
+                "gpt/output/LayerNorm/gamma": (8,),
+            },
+        ),
+        (
+            "gpt2_ml",
+            "tensorflow",
+            {
+                "newslm/embeddings/word_embed": (20, 8),
+                "newslm/embeddings/pos_embed": (9, 8),
+                "newslm/embeddings/LayerNorm_embed_norm/gamma": (8,),
+                "newslm/layer01/query_layer/kernel": (8, 8),
+                "newslm/layer00/context_projection_layer/bias": (8,),
+                "newslm/layer00/LayerNorm_mlp_ln0/beta": (8,),
+                "newslm/layer00/intermediate/kernel": (8, 24),
+                "newslm/layer01/output/kernel": (24, 8),
+                "newslm/layer01/LayerNorm_mlp_ln1/gamma": (8,),
+            },
+        ),
+    ],
+)
+def test_causal_models_are_read_as_bert4keras_has_them(kind, form, own):
+    built, params, names, arrays = written(BERT4KERAS, kind=kind, form=form)
     assert (built.sizes["hidden"], built.sizes["length"]) == (24, 9)
-    for name, shape in (
-        ("embeddings/word_embeddings", (20, 8)),
-        ("embeddings/position_embeddings", (9, 8)),
-        ("transformer/layer_1/attention/self/query/kernel", (8, 8)),
-        ("transformer/layer_0/intermediate/dense/kernel", (8, 24)),
-        ("transformer/layer_0/output/LayerNorm/gamma", (8,)),
-    ):
-        assert arrays[f"gpt/{name}"].shape == shape
+    assert built.sizes["dropout_rate"] == 0.3
+    assert own.items() <= {name: array.shape for name, array in arrays.items()}.items()
     assert not any("token_type" in name for name in arrays)
-    jax.tree.map(
-        np.testing.assert_array_equal, fill(params, arrays, names).params, params
-    )
+    arrays[f"{next(iter(own))}/adafactor_vr"] = np.zeros(20)
+    back, report = fill(params, arrays, names)
+    assert report.is_whole()
+    jax.tree.map(np.testing.assert_array_equal, back, params)
+
+
+def test_gpt2_ml_is_not_written_for_transformers():
+    built = architecture(BERT4KERAS, kind="gpt2_ml")
+    with pytest.raises(ValueError, match="gpt2_ml has names in files of TensorFlow"):
+        names_of(built)
+    with pytest.raises(ValueError, match="head must be None or 'vocabulary'"):
+        names_of(built, "pooler", form="tensorflow")
 
 
 @pytest.mark.parametrize("act", ["relu", ["gelu", "linear"]])

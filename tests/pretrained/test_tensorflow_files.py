@@ -1,12 +1,23 @@
 """Checkpoints of TensorFlow, written here without TensorFlow."""
 
+import json
 import struct
 
+import jax
 import ml_dtypes
 import numpy as np
 import pytest
 
-from kexue_jax.pretrained import WeightsError, read_tensorflow
+from kexue_jax.nn.functional import functional
+from kexue_jax.pretrained import (
+    WeightsError,
+    architecture,
+    exported,
+    load_pretrained,
+    model_of,
+    names_of,
+    read_tensorflow,
+)
 
 crc32c = pytest.importorskip("google_crc32c")
 
@@ -177,3 +188,25 @@ def test_hostile_entries_are_refused(tmp_path, more, message):
     written(tmp_path / "x", one, change=lambda entry: entry + more)
     with pytest.raises(WeightsError, match=message):
         read_tensorflow(tmp_path / "x")
+
+
+def test_gpt_2_of_bert4keras_is_loaded_from_its_folder(tmp_path):
+    settings = dict(
+        vocab_size=20,
+        hidden_size=8,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=24,
+        max_position_embeddings=9,
+    )
+    built = architecture(settings, kind="gpt2")
+    init, _ = functional(model_of(built))
+    params = jax.device_get(init(jax.random.key(0))[0])
+    arrays = exported(params, names_of(built, form="bert4keras"))
+    (tmp_path / "config.json").write_text(json.dumps(settings))
+    written(tmp_path / "model.ckpt", arrays)
+    files = load_pretrained(path=tmp_path, kind="gpt2")
+    assert files.form == "bert4keras"
+    restored = files.restored()
+    assert restored.report.is_whole()
+    jax.tree.map(np.testing.assert_array_equal, restored.params, params)
