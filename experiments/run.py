@@ -24,6 +24,7 @@ if __name__ == "__main__":  # before the slow imports; the loop has handlers of 
 from absl import flags  # noqa: E402
 
 from experiments import command_line  # noqa: E402
+from experiments.memory import keep_freed_memory  # noqa: E402
 
 
 def define_flags(values: flags.FlagValues) -> None:
@@ -73,12 +74,13 @@ def _steps(text: str) -> tuple[int, int]:
 
 
 def set_up_jax(values: flags.FlagValues) -> None:
-    """Joins the other processes, and keeps compiled programs for the next run.
+    """Joins the other processes, and keeps compiled programs and freed memory.
 
     The cache belongs to the user alone, as whoever can write it can run code here.
     """
     import jax
 
+    keep_freed_memory()
     if values.coordinator == "auto":
         jax.distributed.initialize(heartbeat_timeout_seconds=values.heartbeat_seconds)
     elif values.coordinator:
