@@ -20,7 +20,6 @@ SCORES = ("test/exact", "test/f1")
 SMOKE = {
     "steps": 2,
     "task.corpus.make": "kexue_jax.data.drawn_annotations:drawn",
-    "task.corpus.name": "questions",
     "task.encoder.features": 16,
     "task.encoder.hidden": 16,
 }

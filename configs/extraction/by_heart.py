@@ -20,7 +20,6 @@ SCORES = ("test/exact", "test/f1", "test/event_f1")
 SMOKE = {
     "steps": 2,
     "task.corpus.corpus.make": "kexue_jax.data.drawn_annotations:drawn",
-    "task.corpus.corpus.name": "questions",
     "task.corpus.count": 8,
     "task.encoder.features": 16,
     "task.encoder.hidden": 16,

@@ -20,7 +20,6 @@ SCORES = ("test/f1", "test/fuzzy_f1", "test/event_f1")
 SMOKE = {
     "steps": 2,
     "task.corpus.make": "kexue_jax.data.drawn_annotations:drawn",
-    "task.corpus.name": "events",
     "task.encoder.features": 16,
     "task.encoder.hidden": 16,
 }

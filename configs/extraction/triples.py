@@ -21,7 +21,6 @@ SCORES = ("test/f1", "test/precision", "test/recall")
 SMOKE = {
     "steps": 2,
     "task.corpus.make": "kexue_jax.data.drawn_annotations:drawn",
-    "task.corpus.name": "relations",
     "task.encoder.features": 16,
     "task.encoder.hidden": 16,
 }

@@ -119,6 +119,8 @@ _KINDS: dict[str, Callable[..., Any]] = {
     "events": _event,
     "questions": _question,
 }
+_SETS = {"re": "relations", "ee": "events", "mrc": "questions"}
+"""How the names of real sets begin, and what their texts are marked with."""
 
 
 def drawn(
@@ -134,7 +136,8 @@ def drawn(
 
     Args:
       name: ``weather``, cities and temperatures; ``relations``, ``events`` or
-        ``questions`` about people and firms.
+        ``questions`` about people and firms; or the name of a real set, such as
+        ``re_duie``, for made-up texts that are marked as its texts are.
       train: how many texts there are to learn from.
       held_out: how many in each of the other two parts.
       pairs: of ``weather``, the fewest and the most cities of a line.
@@ -145,13 +148,14 @@ def drawn(
     Raises:
       ValueError: for another name.
     """
-    if name not in _KINDS:
+    kind = _SETS.get(name.partition("_")[0], name)
+    if kind not in _KINDS:
         raise ValueError(f"name must be one of {', '.join(_KINDS)}, got {name!r}")
     draws = np.random.default_rng(seed)
     weather = {"pairs": pairs, "is_repeated": is_repeated}
-    options = weather if name == "weather" else {}
+    options = weather if kind == "weather" else {}
     parts = [
-        [_KINDS[name](draws, **options) for _ in range(count)]
+        [_KINDS[kind](draws, **options) for _ in range(count)]
         for count in (train, held_out, held_out)
     ]
     for part in parts:

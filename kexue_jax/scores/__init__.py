@@ -33,6 +33,7 @@ from kexue_jax.scores.reading import (
 )
 from kexue_jax.scores.rouge import (
     CharacterRouge,
+    distinct_rouge_n,
     mean_character_rouge,
     rouge_l,
     rouge_n,
@@ -59,6 +60,7 @@ __all__ = [
     "cmrc_f1",
     "corpus_bleu",
     "corpus_text_bleu",
+    "distinct_rouge_n",
     "event_scores",
     "floored_bleu",
     "fuzzy_argument_scores",

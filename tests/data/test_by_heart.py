@@ -6,7 +6,7 @@ from kexue_jax.data.drawn_annotations import drawn
 
 
 def test_the_first_that_are_short_enough_are_all_parts():
-    corpus = drawn("questions", train=20, held_out=5)
+    corpus = drawn("mrc_cmrc2018", train=20, held_out=5)
     lengths = sorted(len(text_of(example)) for example in corpus.train)
     few = by_heart(corpus, count=3, longest=lengths[9])
     assert few.train == few.valid == few.test

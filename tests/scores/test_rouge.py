@@ -2,6 +2,7 @@ import pytest
 
 from kexue_jax.scores.rouge import (
     distinct_rouge_l,
+    distinct_rouge_n,
     mean_character_rouge,
     rouge_l,
     rouge_n,
@@ -56,3 +57,13 @@ def test_wrong_arguments_are_refused():
         mean_character_rouge([], [])
     with pytest.raises(ValueError, match="order must be at least 1, got 0"):
         rouge_n("a", "a", order=0)
+
+
+def test_distinct_n_grams_are_counted_once():
+    for order, want in ((1, 2 / 3), (2, 0.4)):  # of ``rouge`` 1.0.1
+        found = distinct_rouge_n("ababab", "abcd", order=order)
+        assert found.f1 == pytest.approx(want)
+        assert rouge_n("ababab", "abcd", order=order).f1 < found.f1
+    assert distinct_rouge_n("", "ab", order=1).f1 == 0.0
+    with pytest.raises(ValueError, match="order must be at least 1, got 0"):
+        distinct_rouge_n("a", "a", order=0)
