@@ -71,8 +71,10 @@ A step is forward, backward and AdamW. {masked} tokens of each text are hidden. 
 (`places=`), all in one jitted function that is given params and state to keep. That of
 transformers is its `BertForMaskedLM` with labels, which scores all places, and
 `torch.optim.AdamW(fused=True)`; *gathered* is the same with its states taken at the
-hidden places before its head, which a user has to write. The error is the largest of
-the first two losses, relative to the same steps in float64.
+hidden places before its head, which a user has to write. The process keeps freed
+memory, as those of `experiments.run` do (`experiments.memory`), and all four gain;
+*given back* is a process as it comes. The error is the largest of the first two losses,
+relative to the same steps in float64.
 """
 SHARES = """
 Operations are those of matrix products alone, two for a product and its sum, forward
@@ -144,7 +146,8 @@ TABLES = (
         "step",
         STEPS,
         ("ours", "ours, as it comes", "transformers", "transformers, gathered"),
-        _sized([("small", 16), ("base", 8)]),
+        _sized([("small", 16), ("base", 8)])
+        | {"small, 16, given back": dict(size="small", batch=16, keeps=False)},
     ),
     Table(
         "Inference",

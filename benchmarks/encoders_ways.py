@@ -20,6 +20,7 @@ import numpy as np
 import optax
 
 from benchmarks import turns
+from experiments.memory import keep_freed_memory
 from kexue_jax.algorithms.linear_chain import log_likelihood, viterbi
 from kexue_jax.algorithms.spans import Span, decode_batch, span_positives
 from kexue_jax.attention.heads_first import heads_first_attention
@@ -246,14 +247,21 @@ def _products() -> dict[str, tuple[Callable[[], Any], float]]:
     return made
 
 
-def step(size: str, batch: int, rounds: int = 5) -> dict[str, Any]:
+def step(
+    size: str, batch: int, *, keeps: bool = True, rounds: int = 5
+) -> dict[str, Any]:
     """A step of masked language modelling: forward, backward and AdamW.
+
+    With `keeps` the process keeps freed memory, as those of `experiments.run` do, from
+    which all ways gain.
 
     Returns:
       Beside the ways ``operations`` (see there), ``peak``, of the best product, in
       operations a second, and ``share``, the speed of ours in units of the peak of the
       same round. The error is that of the first two losses, relative to float64.
     """
+    if keeps and not keep_freed_memory():
+        raise RuntimeError("freed memory is not kept here: see experiments.memory")
     rows = hidden(batch)
 
     def fresh():
