@@ -307,7 +307,8 @@ class CascadedTriples(_Relations):
     def _objects(self, subject, objects, places):
         size = len(places.real)
         objects = objects[:size] * places.real[:, None, None]
-        for predicate in range(len(self.predicates)):
+        some = (objects > self.threshold).any(axis=0).all(axis=-1)
+        for predicate in np.flatnonzero(some).tolist():
             start, stop = objects[:, predicate, 0], objects[:, predicate, 1]
             for pair in decode_half_pointers(start, stop, threshold=self.threshold):
                 score = float(min(start[pair[0]], stop[pair[1]]))
