@@ -3,9 +3,9 @@
 Claim:  on a sample of DuIE 2.0, trained from scratch, GPLinker is ahead of CasRel in F1
         by 1 point or more, and with the lean pointers, which have a thirtieth of the
         parameters in the heads of a base encoder, it is within 2 points of itself.
-Limits: the 12 most frequent of 54 predicates (objects with parts are taken apart), which
-        are 64 % of all triples, and 5,173 of 171,135 sentences to learn from; 2 layers
-        of 128 features that read characters. With a pretrained base encoder and all
+Limits: the 12 most frequent of 54 predicates (objects with parts are taken apart), in
+        64 % of all triples, and 5,173 of 171,135 sentences to learn from; 2 layers of
+        128 features that read characters. With a pretrained base encoder and all
         sentences the post has 82.7 against 82.2, and a port on other data has CasRel
         ahead. The variants of FULL have that size and all predicates; see
         `resume_entities`.
