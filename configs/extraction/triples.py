@@ -29,7 +29,7 @@ SMOKE = {
 
 def get_config(variant="linked"):
     room, (variant, _, full) = "kexue_jax", variant.partition("_")
-    steps, highest = (10_000, 2e-5) if full else (4000, 2e-3)
+    steps, highest = (10_000, 2e-5) if full else (3000, 2e-3)
     schemes, heads = f"{room}.tasks.relation_schemes", f"{room}.nn.extractor"
     scheme = dict(bind=f"{schemes}:CascadedTriples")
     if variant != "cascaded":
@@ -72,8 +72,8 @@ def get_config(variant="linked"):
         dict(
             seed=0,
             steps=steps,
-            eval_every=1000,
-            save_every=1000,
+            eval_every=500,
+            save_every=500,
             best="valid/f1",
             best_mode="max",
             task=task,
