@@ -27,9 +27,10 @@ SMOKE = {
 
 def get_config(variant="ends"):
     room, (variant, _, full) = "kexue_jax", variant.partition("_")
-    steps, highest = (1000, 2e-5) if full else (600, 1e-3)
+    steps, highest = (1000, 2e-5) if full else (800, 2e-3)
     scheme = "SpansOfAnswers" if variant == "spans" else "EndsOfAnswers"
-    sizes, family = dict(features=128, layers=2, heads=2, hidden=512), "roformer"
+    sizes = dict(features=128, layers=2, heads=2, hidden=512, deviation=0.08)
+    family = "roformer"
     tokenizer = dict(bind=f"{room}.data.characters:Characters", length=512)
     if full:
         sizes, family, words = {}, "bert", f"{room}.data.vocabularies:vocabulary"

@@ -73,6 +73,7 @@ def get_config(variant="answers"):
             layers=2,
             heads=2,
             hidden=512,
+            deviation=0.08,
         ),
         scheme=scheme,
         model=dict(bind=f"{heads}:Extractor"),
@@ -81,7 +82,7 @@ def get_config(variant="answers"):
     rate = dict(
         make="optax:warmup_cosine_decay_schedule",
         init_value=0.0,
-        peak_value=1e-3,
+        peak_value=2e-3,
         warmup_steps=50,
         decay_steps=steps,
     )
