@@ -27,7 +27,7 @@ SMOKE = {
 
 def get_config(variant="lean"):
     room, (variant, _, full) = "kexue_jax", variant.partition("_")
-    steps, highest = (4000, 2e-5) if full else (1500, 1e-3)
+    steps, highest = (4000, 2e-5) if full else (3000, 2e-3)
     schemes, heads = f"{room}.tasks.event_schemes", f"{room}.nn.extractor"
     scheme, bucketed = dict(bind=f"{schemes}:TaggedEvents"), dict(batch=16)
     if variant != "tagged":
