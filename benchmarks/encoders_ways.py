@@ -59,13 +59,16 @@ class Way(NamedTuple):
     check: Callable[[Any], float]
 
 
-def make(kind: str, **arguments: Any) -> dict[str, Any]:
+def make(kind: str, *, keeps: bool = True, **arguments: Any) -> dict[str, Any]:
     """Measures a cell: of each of its ways times, bytes, error and the ratio to ours.
 
     Args:
       kind: a name of `KINDS`.
-      arguments: of that function.
+      keeps: whether the process keeps freed memory, as those of `experiments` do.
+      arguments: of the function of that name.
     """
+    if keeps and not keep_freed_memory():
+        raise RuntimeError("freed memory is not kept here: see experiments.memory")
     torch = package("torch")
     torch.set_num_threads(len(os.sched_getaffinity(0)))
     return KINDS[kind](**arguments)
@@ -247,21 +250,14 @@ def _products() -> dict[str, tuple[Callable[[], Any], float]]:
     return made
 
 
-def step(
-    size: str, batch: int, *, keeps: bool = True, rounds: int = 5
-) -> dict[str, Any]:
+def step(size: str, batch: int, rounds: int = 5) -> dict[str, Any]:
     """A step of masked language modelling: forward, backward and AdamW.
-
-    With `keeps` the process keeps freed memory, as those of `experiments.run` do, from
-    which all ways gain.
 
     Returns:
       Beside the ways ``operations`` (see there), ``peak``, of the best product, in
       operations a second, and ``share``, the speed of ours in units of the peak of the
       same round. The error is that of the first two losses, relative to float64.
     """
-    if keeps and not keep_freed_memory():
-        raise RuntimeError("freed memory is not kept here: see experiments.memory")
     rows = hidden(batch)
 
     def fresh():

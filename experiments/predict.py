@@ -105,6 +105,7 @@ def main(argv: Sequence[str]) -> int:
         print(values.get_help())
         return 0
     from experiments import configs, runner
+    from experiments.memory import keep_freed_memory
     from kexue_jax.build import BuildError
     from kexue_jax.train.checkpoint import CheckpointError
 
@@ -116,6 +117,7 @@ def main(argv: Sequence[str]) -> int:
             raise command_line.ConfigError("--workdir is missing: the run directory")
         if not (Path(values.workdir) / "config.json").is_file():
             raise command_line.ConfigError(f"--workdir: {values.workdir} holds no run")
+        keep_freed_memory()
         texts = [] if values.export else list(texts_of(values))
         run = runner.load(values.workdir, step=values.step, trust=values.trust)
         if values.export:
