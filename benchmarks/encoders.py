@@ -48,9 +48,8 @@ PARAMETERS = {"small": 29, "base": 110}
 LIMIT = 1800.0  # seconds, for steps in float64
 INTRODUCTION = """
 Written by `python -m benchmarks.encoders --write`; no cell is typed. On {cores} core(s)
-({processor}, {days}; {versions}). Every cell in a process of its own, which keeps freed
-memory as those of `experiments` do (`experiments.memory`) and where what is compared
-takes turns, round by round; everything is float32. A cell of a table holds the
+({processor}, {days}; {versions}). Every cell in a process of its own, where what is
+compared takes turns, round by round; everything is float32. A cell of a table holds the
 median time, the highest memory of a call beyond what stood before (results included),
 and the error; behind it, how often the time of ours fits into it, the median of the
 ratios of the rounds. {clock} At the end the machine had a load of {load}, this run
@@ -72,9 +71,10 @@ A step is forward, backward and AdamW. {masked} tokens of each text are hidden. 
 (`places=`), all in one jitted function that is given params and state to keep. That of
 transformers is its `BertForMaskedLM` with labels, which scores all places, and
 `torch.optim.AdamW(fused=True)`; *gathered* is the same with its states taken at the
-hidden places before its head, which a user has to write. *Given back* is a process that
-keeps no freed memory. The error is the largest of the first two losses, relative to the
-same steps in float64.
+hidden places before its head, which a user has to write. The process keeps freed
+memory, as those of `experiments.run` do (`experiments.memory`); *given back* is one
+that does not, as those of the other tables. The error is the largest of the first two
+losses, relative to the same steps in float64.
 """
 SHARES = """
 Operations are those of matrix products alone, two for a product and its sum, forward
@@ -132,8 +132,13 @@ class Table(NamedTuple):
     cases: dict[str, dict[str, Any]]  # the arguments of each
 
 
-def _sized(batches: Sequence[tuple[str, int]]) -> dict[str, dict[str, Any]]:
-    return {f"{size}, {batch}": dict(size=size, batch=batch) for size, batch in batches}
+def _sized(
+    batches: Sequence[tuple[str, int]], **more: Any
+) -> dict[str, dict[str, Any]]:
+    return {
+        f"{size}, {batch}": dict(size=size, batch=batch) | more
+        for size, batch in batches
+    }
 
 
 LENGTHS = {
@@ -146,8 +151,8 @@ TABLES = (
         "step",
         STEPS,
         ("ours", "ours, as it comes", "transformers", "transformers, gathered"),
-        _sized([("small", 16), ("base", 8)])
-        | {"small, 16, given back": dict(size="small", batch=16, keeps=False)},
+        _sized([("small", 16), ("base", 8)], keeps=True)
+        | {"small, 16, given back": dict(size="small", batch=16)},
     ),
     Table(
         "Inference",

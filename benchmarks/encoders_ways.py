@@ -59,7 +59,7 @@ class Way(NamedTuple):
     check: Callable[[Any], float]
 
 
-def make(kind: str, *, keeps: bool = True, **arguments: Any) -> dict[str, Any]:
+def make(kind: str, *, keeps: bool = False, **arguments: Any) -> dict[str, Any]:
     """Measures a cell: of each of its ways times, bytes, error and the ratio to ours.
 
     Args:

@@ -17,7 +17,7 @@ def keep_freed_memory() -> bool:
     """Keeps large freed blocks from going back to the system, where glibc is used.
 
     A training step on a CPU frees and takes the same hundreds of megabytes each time;
-    given back, every page of them is cleared by the kernel anew, which is a tenth of
+    given back, every page of them is cleared by the kernel anew, which is a fifth of
     the time of a small model. The process then holds what it needed at most, until it
     ends. Nothing is changed where ``MALLOC_*`` variables or another allocator say
     otherwise.

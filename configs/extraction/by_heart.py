@@ -34,7 +34,7 @@ def get_config(variant="answers"):
     corpus, scheme, steps, count, longest, best = dict(
         answers=(
             dict(make=f"{data}.questions:questions", name="mrc_cmrc2018"),
-            dict(bind=f"{tasks}.answer_schemes:EndsOfAnswers", longest=64),
+            dict(bind=f"{tasks}.answer_schemes:EndsOfAnswers", longest=128),
             500,
             64,
             400,

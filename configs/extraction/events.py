@@ -36,7 +36,8 @@ def get_config(variant="lean"):
         linker = dict(bind=f"{heads}:PairLinker", pointer=pointer)
         scheme = dict(bind=f"{schemes}:LinkedEvents", linker=linker)
         bucketed |= dict(least=64)  # nearly all texts have fewer links: fewer shapes
-    sizes, family = dict(features=128, layers=2, heads=2, hidden=512), "roformer"
+    sizes = dict(features=128, layers=2, heads=2, hidden=512, deviation=0.08)
+    family = "roformer"
     tokenizer = dict(bind=f"{room}.data.characters:Characters", length=256)
     if full:
         sizes, family, words = {}, "bert", f"{room}.data.vocabularies:vocabulary"
@@ -60,7 +61,7 @@ def get_config(variant="lean"):
         make="optax:warmup_cosine_decay_schedule",
         init_value=0.0,
         peak_value=highest,
-        warmup_steps=200,
+        warmup_steps=100,
         decay_steps=steps,
     )
     chain_rate = (("transitions", 1e-2 / highest),)

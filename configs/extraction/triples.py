@@ -11,7 +11,7 @@ Limits: the 12 most frequent of 54 predicates (objects with parts are taken apar
         `resume_entities`.
 Source: https://kexue.fm/archives/8888, https://kexue.fm/archives/7161
 Run:    python -m experiments.run --config=configs/extraction/triples.py:linked
-Cost:   3 variants, 12 minutes each on two CPU cores.
+Cost:   3 variants, 12 to 22 minutes each on one CPU core.
 """
 
 from ml_collections import ConfigDict
